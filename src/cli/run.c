@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * msb run: one command in a microVM of its own, in the foreground.
+ */
+#include "cli/command.h"
+#include "cli/foreground.h"
+#include "cli/run_options.h"
+#include "cli/terminal.h"
+
+#include "util/cleanup.h"
+
+#include <string.h>
+#include <unistd.h>
+
+static int apply_rootfs(struct run_options *o, msb_error **err)
+{
+    if (o->rootfs && o->layers.count)
+        return fail(err, MSB_ERR_INVALID, "--rootfs and --layer exclude each other; give one of them");
+    if (o->layers.count)
+        msb_vm_builder_set_rootfs_overlay(o->builder, (const char *const *)o->layers.items, o->layers.count);
+    else if (!o->rootfs)
+        return fail(err, MSB_ERR_INVALID, "the guest has no root; give --rootfs DIR, --rootfs host or --layer DIR");
+    else if (!strcmp(o->rootfs, "host"))
+        msb_vm_builder_set_rootfs_host(o->builder);
+    else
+        msb_vm_builder_set_rootfs(o->builder, o->rootfs);
+    msb_vm_builder_set_rootfs_upper(o->builder, o->upper);
+    return 0;
+}
+
+static int apply_tty(struct run_options *o, bool *tty, msb_error **err)
+{
+    uint16_t rows, columns;
+
+    if (o->tty == TTY_YES && o->has_console_output)
+        return fail(err, MSB_ERR_INVALID, "--tty and --console-output exclude each other; give one of them");
+    *tty = o->tty == TTY_YES || (o->tty == TTY_AUTO && !o->has_console_output && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO));
+    terminal_size(&rows, &columns);
+    if (*tty)
+        msb_vm_builder_set_tty(o->builder, rows, columns);
+    msb_vm_builder_set_stdio(o->builder, STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO);
+    return 0;
+}
+
+/* The command line's variables come last, and so count. */
+static int apply_env(struct run_options *o, msb_error **err)
+{
+    for (size_t i = 0; i < o->env.count; i++)
+        if (list_append(&o->env_files, o->env.items[i], err) < 0)
+            return -1;
+    msb_vm_builder_set_env(o->builder, (const char *const *)o->env_files.items, o->env_files.count);
+    return 0;
+}
+
+static int apply(struct run_options *o, char **command, bool *tty, msb_error **err)
+{
+    size_t num_args = 0;
+
+    if (!command[0])
+        return fail(err, MSB_ERR_INVALID, "there is no command; name one to run in the guest");
+    while (command[1 + num_args])
+        num_args++;
+    if (apply_rootfs(o, err) < 0 || apply_tty(o, tty, err) < 0 || apply_env(o, err) < 0)
+        return -1;
+    msb_vm_builder_set_mapped_dirs(o->builder, (const char *const *)o->mapped_dirs.items, o->mapped_dirs.count);
+    msb_vm_builder_set_port_map(o->builder, (const char *const *)o->port_map.items, o->port_map.count);
+    msb_vm_builder_set_rlimits(o->builder, (const char *const *)o->rlimits.items, o->rlimits.count);
+    msb_vm_builder_set_exec_path(o->builder, command[0]);
+    msb_vm_builder_set_args(o->builder, (const char *const *)command + 1, num_args);
+    return 0;
+}
+
+static void print_warnings(const msb_vm *vm)
+{
+    const char *warning;
+
+    for (size_t i = 0; (warning = msb_vm_warning(vm, i)); i++)
+        fprintf(stderr, "msb: warning: %s\n", warning);
+}
+
+static int dry_run(const msb_vm *vm)
+{
+    msb_error *error = NULL;
+    _cleanup_free_ char *json = msb_vm_to_json(vm, &error);
+
+    if (!json)
+        return report(error);
+    printf("%s\n", json);
+    return finish_output() ? 0 : EXIT_MSB_FAILED;
+}
+
+/* What the guest's kernel said last, where it is the reason of a failure. */
+static void print_kernel_log(const msb_vm *vm)
+{
+    const char *line = msb_vm_kernel_log(vm);
+
+    while (line && *line) {
+        int length = (int)strcspn(line, "\n");
+
+        fprintf(stderr, "msb: guest kernel: %.*s\n", length, line);
+        line += length + (line[length] == '\n');
+    }
+}
+
+static int run_vm(msb_vm *vm, bool tty)
+{
+    msb_error *error = NULL;
+    int status = foreground_run(vm, tty, &error);
+
+    if (error) {
+        report(error);
+        print_kernel_log(vm);
+    }
+    return status;
+}
+
+static int run(const struct command *command, int argc, char **argv)
+{
+    struct run_options options = { .builder = msb_vm_builder_new() };
+    msb_error *error = NULL;
+    msb_vm *vm = NULL;
+    int status = EXIT_MSB_FAILED, operands = -1;
+    bool tty = false;
+
+    if (!options.builder)
+        fail(&error, MSB_ERR_NO_MEMORY, "out of memory");
+    else
+        operands = command_options(command, argc, argv, &options, &status);
+    if (operands >= 0 && apply(&options, argv + operands, &tty, &error) < 0)
+        status = report_usage(command, steal_pointer(&error));
+    else if (operands >= 0)
+        vm = msb_vm_builder_build(options.builder, &error);
+    if (vm) {
+        print_warnings(vm);
+        status = options.dry_run ? dry_run(vm) : run_vm(vm, tty);
+    }
+    msb_vm_free(vm);
+    run_options_clear(&options);
+    return error ? report(error) : status;
+}
+
+const struct command command_run = {
+    .name = "run",
+    .synopsis = "[OPTIONS] [--] COMMAND [ARG...]",
+    .summary = "Run a command in a microVM of its own",
+    .description = "Runs COMMAND in a new microVM, passes on its input, output and signals, and ends with its exit status. A "
+                   "COMMAND without "
+                   "a slash is looked up in the guest's PATH.",
+    .examples = "  msb run --rootfs host -- python3 -c 'print(\"hello\")'\n"
+                "  msb run --rootfs ./debian -m 2g --cpus 2 -v .:/src -w /src make\n"
+                "  msb run --layer ./base --layer ./app --upper ./state -p 8080:80 --scope public nginx\n"
+                "  echo data | msb run --rootfs host cat\n",
+    .options = run_option_table,
+    .run = run,
+};

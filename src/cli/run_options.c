@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The options of `msb run`, in the groups of its --help. Each value is judged here by the library's own parsers, so that a message names
+ * the option as it was written; what only the whole can show is judged when the VM is built.
+ */
+#include "cli/run_options.h"
+
+#include "config/text.h"
+
+#include <stdlib.h>
+
+void run_options_clear(struct run_options *options)
+{
+    msb_vm_builder_free(options->builder);
+    list_clear(&options->layers);
+    list_clear(&options->mapped_dirs);
+    list_clear(&options->port_map);
+    list_clear(&options->rlimits);
+    list_clear(&options->env_files);
+    list_clear(&options->env);
+}
+
+static int set_rootfs(void *target, const char *value, msb_error **err)
+{
+    (void)err;
+    ((struct run_options *)target)->rootfs = value;
+    return 0;
+}
+
+static int set_layer(void *target, const char *value, msb_error **err)
+{
+    return list_append(&((struct run_options *)target)->layers, value, err);
+}
+
+static int set_upper(void *target, const char *value, msb_error **err)
+{
+    (void)err;
+    ((struct run_options *)target)->upper = value;
+    return 0;
+}
+
+static int set_volume(void *target, const char *value, msb_error **err)
+{
+    msb_mapped_dir *dir = msb_mapped_dir_parse(value, MSB_LENGTH_UNKNOWN, err);
+
+    if (!dir)
+        return -1;
+    msb_mapped_dir_free(dir);
+    return list_append(&((struct run_options *)target)->mapped_dirs, value, err);
+}
+
+static int set_cpus(void *target, const char *value, msb_error **err)
+{
+    struct text text = text_of(value, MSB_LENGTH_UNKNOWN);
+    uint64_t number;
+
+    if (!text_number(text, UINT32_MAX, &number) || number == 0)
+        return refuse(err, "number", text, "is no whole number from 1 on");
+    msb_vm_builder_set_num_vcpus(((struct run_options *)target)->builder, (uint32_t)number);
+    return 0;
+}
+
+static int set_memory(void *target, const char *value, msb_error **err)
+{
+    uint32_t mebibytes;
+
+    if (msb_memory_parse(value, MSB_LENGTH_UNKNOWN, &mebibytes, err) < 0)
+        return -1;
+    msb_vm_builder_set_memory_mib(((struct run_options *)target)->builder, mebibytes);
+    return 0;
+}
+
+static int set_rlimit(void *target, const char *value, msb_error **err)
+{
+    msb_rlimit *limit = msb_rlimit_parse(value, MSB_LENGTH_UNKNOWN, err);
+
+    if (!limit)
+        return -1;
+    msb_rlimit_free(limit);
+    return list_append(&((struct run_options *)target)->rlimits, value, err);
+}
+
+static int set_publish(void *target, const char *value, msb_error **err)
+{
+    msb_port *port = msb_port_parse(value, MSB_LENGTH_UNKNOWN, err);
+
+    if (!port)
+        return -1;
+    msb_port_free(port);
+    return list_append(&((struct run_options *)target)->port_map, value, err);
+}
+
+static int set_scope(void *target, const char *value, msb_error **err)
+{
+    enum msb_scope scope;
+
+    if (msb_scope_parse(value, MSB_LENGTH_UNKNOWN, &scope, err) < 0)
+        return -1;
+    msb_vm_builder_set_scope(((struct run_options *)target)->builder, scope);
+    return 0;
+}
+
+static int set_ip(void *target, const char *value, msb_error **err)
+{
+    uint32_t address;
+
+    if (msb_ipv4_parse(value, MSB_LENGTH_UNKNOWN, &address, err) < 0)
+        return -1;
+    msb_vm_builder_set_ip(((struct run_options *)target)->builder, value);
+    return 0;
+}
+
+static int set_subnet(void *target, const char *value, msb_error **err)
+{
+    uint32_t address;
+    unsigned bits;
+
+    if (msb_subnet_parse(value, MSB_LENGTH_UNKNOWN, &address, &bits, err) < 0)
+        return -1;
+    msb_vm_builder_set_subnet(((struct run_options *)target)->builder, value);
+    return 0;
+}
+
+static int set_workdir(void *target, const char *value, msb_error **err)
+{
+    char *path = msb_path_normalize(value, MSB_LENGTH_UNKNOWN, MSB_PATH_ABSOLUTE, err);
+
+    if (!path)
+        return -1;
+    free(path);
+    msb_vm_builder_set_workdir_path(((struct run_options *)target)->builder, value);
+    return 0;
+}
+
+static int set_env(void *target, const char *value, msb_error **err)
+{
+    return env_append(&((struct run_options *)target)->env, value, err);
+}
+
+static int set_env_file(void *target, const char *value, msb_error **err)
+{
+    return env_file_read(value, &((struct run_options *)target)->env_files, err);
+}
+
+static int set_user(void *target, const char *value, msb_error **err)
+{
+    (void)err;
+    msb_vm_builder_set_user(((struct run_options *)target)->builder, value);
+    return 0;
+}
+
+static int set_hostname(void *target, const char *value, msb_error **err)
+{
+    (void)err;
+    msb_vm_builder_set_hostname(((struct run_options *)target)->builder, value);
+    return 0;
+}
+
+static int set_tty(void *target, const char *value, msb_error **err)
+{
+    (void)value, (void)err;
+    ((struct run_options *)target)->tty = TTY_YES;
+    return 0;
+}
+
+static int set_no_tty(void *target, const char *value, msb_error **err)
+{
+    (void)value, (void)err;
+    ((struct run_options *)target)->tty = TTY_NO;
+    return 0;
+}
+
+static int set_interactive(void *target, const char *value, msb_error **err)
+{
+    (void)target, (void)value, (void)err;
+    return 0;
+}
+
+static int set_console_output(void *target, const char *value, msb_error **err)
+{
+    struct run_options *options = target;
+
+    (void)err;
+    msb_vm_builder_set_console_output(options->builder, value);
+    options->has_console_output = true;
+    return 0;
+}
+
+static int set_log_level(void *target, const char *value, msb_error **err)
+{
+    enum msb_log_level level;
+
+    if (msb_log_level_parse(value, MSB_LENGTH_UNKNOWN, &level, err) < 0)
+        return -1;
+    msb_vm_builder_set_log_level(((struct run_options *)target)->builder, level);
+    return 0;
+}
+
+static int set_engine(void *target, const char *value, msb_error **err)
+{
+    enum msb_engine engine;
+
+    if (msb_engine_parse(value, MSB_LENGTH_UNKNOWN, &engine, err) < 0)
+        return -1;
+    msb_vm_builder_set_engine(((struct run_options *)target)->builder, engine);
+    return 0;
+}
+
+static int set_kernel(void *target, const char *value, msb_error **err)
+{
+    (void)err;
+    msb_vm_builder_set_kernel(((struct run_options *)target)->builder, value);
+    return 0;
+}
+
+static int set_nested(void *target, const char *value, msb_error **err)
+{
+    (void)value, (void)err;
+    msb_vm_builder_set_nested(((struct run_options *)target)->builder, 1);
+    return 0;
+}
+
+static int set_dry_run(void *target, const char *value, msb_error **err)
+{
+    (void)value, (void)err;
+    ((struct run_options *)target)->dry_run = true;
+    return 0;
+}
+
+#define FILES "Files"
+#define RESOURCES "Resources"
+#define NETWORK "Network"
+#define WORKLOAD "Workload"
+#define STREAMS "Input and output"
+#define MACHINE "Machine"
+
+const struct option run_option_table[] = {
+    { "rootfs", 0, "DIR|host", FILES,
+      "The guest's root: a directory, which is written in place; or \"host\", this machine's own programs, whose changes are "
+      "discarded.",
+      set_rootfs },
+    { "layer", 0, "DIR", FILES, "A layer of an overlay root, which is never written; repeated, the lowest first.", set_layer },
+    { "upper", 0, "DIR", FILES, "Where the changes to an overlay root are kept; without it they are discarded.", set_upper },
+    { "volume", 'v', "HOST[:GUEST][:ro]", FILES,
+      "Map a directory or file of this machine to a path in the guest, the same one if left out; \"ro\" makes it read-only. "
+      "Repeatable.",
+      set_volume },
+
+    { "cpus", 0, "N", RESOURCES, "Virtual processors (1).", set_cpus },
+    { "memory", 'm', "SIZE", RESOURCES, "The guest's memory: bytes, or with a suffix k, m or g (1g).", set_memory },
+    { "rlimit", 0, "NAME=SOFT:HARD", RESOURCES,
+      "A resource limit of the command, such as RLIMIT_NOFILE=1024:2048; NAME may be a number. Repeatable.", set_rlimit },
+
+    { "publish", 'p', "[IP:]HOST[:GUEST]", NETWORK,
+      "Let connections to a port of this machine reach a port of the guest, the same one if left out; on 127.0.0.1 unless an "
+      "address is given; \"/udp\" behind it for UDP; host port 0 is any free one. Repeatable.",
+      set_publish },
+    { "scope", 0, "SCOPE", NETWORK,
+      "Whom the guest may talk to: none; group, the sandboxes in its own subnet; public, these and every address that is not "
+      "private; any (group).",
+      set_scope },
+    { "ip", 0, "IPV4", NETWORK, "The guest's address, in its subnet (assigned).", set_ip },
+    { "subnet", 0, "IPV4/BITS", NETWORK, "The network of the guest's group (one of its own).", set_subnet },
+
+    { "workdir", 'w', "DIR", WORKLOAD, "The directory in the guest that the command begins in (/).", set_workdir },
+    { "env", 'e', "KEY[=VALUE]", WORKLOAD,
+      "Set a variable of the command's environment; without a value it is taken from here. Repeatable.", set_env },
+    { "env-file", 0, "FILE", WORKLOAD, "Read lines of KEY=VALUE or KEY. Repeatable; --env goes before them.", set_env_file },
+    { "user", 'u', "USER[:GROUP]", WORKLOAD, "Who runs the command, by the guest's names or by number (root).", set_user },
+    { "hostname", 'h', "NAME", WORKLOAD, "The guest's host name (microsandbox).", set_hostname },
+
+    { "tty", 't', NULL, STREAMS, "Give the command a terminal. So it is when standard input and output are terminals.", set_tty },
+    { "no-tty", 'T', NULL, STREAMS, "Give it none.", set_no_tty },
+    { "interactive", 'i', NULL, STREAMS, "Pass standard input on. So it always is; taken so that \"-it\" works.",
+      set_interactive },
+    { "console-output", 0, "FILE", STREAMS, "Write the command's output and errors to a file of this machine, made if missing.",
+      set_console_output },
+
+    { "engine", 0, "ENGINE", MACHINE, "What runs the guest: auto, kvm, qemu or uml (auto).", set_engine },
+    { "kernel", 0, "FILE", MACHINE, "The guest's kernel, in place of the packaged one.", set_kernel },
+    { "nested", 0, NULL, MACHINE,
+      "Give the guest a processor with hardware virtualization, emulated, and a /dev/kvm. Only the qemu engine can.",
+      set_nested },
+    { "log-level", 0, "LEVEL", MACHINE,
+      "What is said on standard error about the machine: off, error, warn, info, debug or trace; from debug on with the guest "
+      "kernel's log (off).",
+      set_log_level },
+    { "dry-run", 0, NULL, MACHINE, "Start nothing: check the options, and print them as JSON.", set_dry_run },
+    { 0 },
+};

@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "microsandbox.h"
+
+const char *msb_version(void)
+{
+    return MSB_VERSION;
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The parts of the qemu engine: how a VM is said to QEMU, and what QEMU may ask of the host.
+ */
+#ifndef MSB_ENGINE_QEMU_ARGUMENTS_H
+#define MSB_ENGINE_QEMU_ARGUMENTS_H
+
+#include "engine/engine.h"
+
+enum { QEMU_VCPUS_MAX = 255 /* of the microvm machine */ };
+
+/* QEMU's arguments for vm, NULL-terminated. Paths are those of its cell: /kernel and /initrd. The caller frees them, if it goes on. */
+char **qemu_arguments(const char *program, const struct engine_vm *vm, unsigned tsc_khz, msb_error **err);
+
+/* Makes the network card's socket one that QEMU can connect to, at the abstract address QEMU_USHER_ADDRESS. */
+int qemu_usher(int device, msb_error **err);
+#define QEMU_USHER_ADDRESS "net"
+
+/* cell_confine() with the system calls of QEMU. */
+int qemu_confine(msb_error **err);
+
+#endif

@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MSB_FS_XATTR_H
+#define MSB_FS_XATTR_H
+
+#include "fs/request.h"
+
+/* Removes security.capability, if the file has it. */
+void xattr_drop_capability(struct fs *fs, struct node *node, const struct file *file);
+
+#endif

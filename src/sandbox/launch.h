@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Starts the processes of a VM: the devices and the engine, side by side. Each gets a cell of its own and only its descriptors.
+ */
+#ifndef MSB_SANDBOX_LAUNCH_H
+#define MSB_SANDBOX_LAUNCH_H
+
+#include "config/spec.h"
+#include "net/plan.h"
+#include "sandbox/children.h"
+#include "sandbox/files.h"
+#include "wire/protocol.h"
+
+/* The monitor's ends of what it shares with them; the caller closes those that are not -1. */
+struct launched {
+    int connections; /* from the vsock device: the guest's connections (vsock/vsock.h) */
+    int console;     /* from the engine: the guest kernel's console */
+    struct one_child *engine;
+    struct net_plan net; /* to be released once the children have ended; its guest part is for PID 1 */
+};
+
+/* Fills in what of config depends on the devices. After a failure, children may have been started. */
+int launch(const struct spec *spec, const struct files *files, struct children *children, struct guest_config *config,
+           struct launched *launched, msb_error **err);
+
+#endif

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How every device process begins and ends; device.h has the contract.
+ */
+#include "util/device.h"
+
+#include "util/cleanup.h"
+
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+/* The one packet that says "ready"; an error's text never starts with a NUL. */
+static const char ready_packet[1] = { 0 };
+
+int device_receive_setup(unsigned char **data, size_t *size, msb_error **err)
+{
+    _cleanup_free_ unsigned char *buffer = malloc(DEVICE_SETUP_MAX);
+    struct iovec iov = { .iov_base = buffer, .iov_len = DEVICE_SETUP_MAX };
+    /* No room for descriptors: the kernel drops any and says so in MSG_CTRUNC. */
+    struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
+    ssize_t received;
+
+    if (!buffer)
+        return fail(err, MSB_ERR_NO_MEMORY, "out of memory");
+    do
+        received = recvmsg(DEVICE_FD_MONITOR, &message, MSG_CMSG_CLOEXEC);
+    while (received < 0 && errno == EINTR);
+    if (received < 0)
+        return fail_errno(err, "receive the set-up from the monitor");
+    if (received == 0)
+        return fail(err, MSB_ERR_PROTOCOL, "the monitor hung up before it sent the set-up");
+    if (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC))
+        return fail(err, MSB_ERR_PROTOCOL, "the set-up is larger than %d bytes, or comes with descriptors", DEVICE_SETUP_MAX);
+    *data = steal_pointer(&buffer);
+    *size = (size_t)received;
+    return 0;
+}
+
+static void monitor_hung_up(struct loop_source *source, int fd, uint32_t events, void *data)
+{
+    (void)source, (void)fd, (void)events;
+    loop_quit(data);
+}
+
+int device_ready(struct loop *loop, msb_error **err)
+{
+    /* The monitor sends nothing after the set-up: whatever is reported is its end, or a reason to end. */
+    if (!loop_add(loop, DEVICE_FD_MONITOR, EPOLLIN | EPOLLRDHUP, monitor_hung_up, loop, err))
+        return -1;
+    if (send(DEVICE_FD_MONITOR, ready_packet, sizeof(ready_packet), MSG_NOSIGNAL) < 0)
+        return fail_errno(err, "tell the monitor that the device is ready");
+    return 0;
+}
+
+void device_failed(const msb_error *error)
+{
+    const char *text = msb_error_message(error);
+
+    /* When even this cannot be said, the exit status is left to tell. */
+    (void)!send(DEVICE_FD_MONITOR, text, strlen(text), MSG_NOSIGNAL);
+}

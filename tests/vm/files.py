@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mapped directories and files, and native roots."""
+import os
+import stat
+
+from harness import equal, expect, test
+
+
+@test
+def a_read_only_share_refuses_writes(t):
+    os.mkdir(t.path("share"))
+    with open(t.path("share/file"), "w", encoding="ascii") as file:
+        file.write("content")
+    done = t.host("-v", f"{t.path('share')}:/data:ro", "sh", "-c",
+                  "cat /data/file; echo x > /data/file; echo x > /data/new; rm /data/file; chmod 777 /data/file; "
+                  "mount -o remount,rw /data 2>/dev/null; echo x > /data/new2; ls /data")
+    equal(done.stdout, b"contentfile\n")
+    assert done.stderr.count(b"Read-only") >= 4, done.stderr
+    equal(os.listdir(t.path("share")), ["file"])
+    with open(t.path("share/file"), encoding="ascii") as file:
+        equal(file.read(), "content")
+
+
+@test
+def changes_are_seen_at_once_both_ways(t):
+    os.mkdir(t.path("share"))
+    script = "echo up; while read -r name; do cat /deep/er/$name; echo \"guest $name\" > /deep/er/$name; echo written; done"
+    with t.running("--rootfs", "host", "-v", f"{t.path('share')}:/deep/er", "sh", "-c", script) as process:
+        for i in range(20):
+            # A new file, and the same one changed again and again.
+            name = "same" if i % 2 else f"new{i}"
+            content = f"host {i} {'x' * i}\n"
+            with open(t.path(f"share/{name}"), "w", encoding="ascii") as file:
+                file.write(content)
+            process.stdin.write(name.encode() + b"\n")
+            process.stdin.flush()
+            equal(process.stdout.readline().decode(), content)
+            equal(process.stdout.readline(), b"written\n")
+            with open(t.path(f"share/{name}"), encoding="ascii") as file:
+                equal(file.read(), f"guest {name}\n")
+
+
+@test
+def a_single_file_is_mapped(t):
+    with open(t.path("one"), "w", encoding="ascii") as file:
+        file.write("one file\n")
+    with open(t.path("other"), "w", encoding="ascii") as file:
+        file.write("not for the guest\n")
+    equal(t.output("-v", f"{t.path('one')}:/etc/mapped/one", "-v", f"{t.path('one')}:/ro:ro", "sh", "-c",
+                   "cat /etc/mapped/one /ro; ls /etc/mapped; echo more >> /etc/mapped/one; echo x >> /ro || echo refused",
+                   ), b"one file\none file\none\nrefused\n")
+    with open(t.path("one"), encoding="ascii") as file:
+        equal(file.read(), "one file\nmore\n")
+
+
+@test
+def what_the_guest_writes_belongs_to_the_caller(t):
+    os.mkdir(t.path("share"))
+    t.output("-v", f"{t.path('share')}:/data", "sh", "-c",
+             "echo '#!/bin/sh' > /data/script; chmod 755 /data/script; mkdir /data/d; touch /data/d/f; chown 33:44 /data/d/f; "
+             "stat -c %u:%g /data/d/f")
+    status = os.stat(t.path("share/script"))
+    equal((status.st_uid, stat.S_IMODE(status.st_mode)), (os.getuid(), 0o755))
+    if os.getuid() != 0:
+        equal(os.stat(t.path("share/d/f")).st_uid, os.getuid())
+
+
+@test
+def a_native_root_is_written_in_place(t):
+    root = t.make_root()
+    done = t.run("--rootfs", root, "--", "/bin/sh", "-c", "echo kept > /root/file; ln -s /root/file /root/link; cat /root/link; id -u")
+    equal((done.returncode, done.stdout), (0, b"kept\n0\n"))
+    with open(os.path.join(root, "root/file"), encoding="ascii") as file:
+        equal(file.read(), "kept\n")
+    equal(os.readlink(os.path.join(root, "root/link")), "/root/file")
+    # And is there the next time.
+    equal(t.run("--rootfs", root, "cat", "/root/file").stdout, b"kept\n")
+
+
+@test
+def files_are_on_the_host_when_the_vm_has_ended(t):
+    os.mkdir(t.path("share"))
+    t.output("-v", f"{t.path('share')}:/data", "sh", "-c", "head -c 30000000 /dev/zero | tr '\\0' 'a' > /data/big")
+    with open(t.path("share/big"), "rb") as file:
+        assert file.read() == b"a" * 30000000
+
+
+@test
+def this_machine_as_the_root(t):
+    said = t.output("sh", "-c",
+                    "touch /usr/new /etc/new /var/new && echo writable; ls -A /home /root; test -e /proc/1/exe && echo proc; "
+                    "cat /etc/shadow /etc/gshadow /etc/sudoers 2>/dev/null | wc -c; ls /etc/ssl/private 2>/dev/null | wc -l")
+    equal(said, b"writable\n/home:\n\n/root:\nproc\n0\n0\n")
+    assert not os.path.exists("/usr/new") and not os.path.exists("/etc/new")
+
+
+@test
+def an_overlay_of_layers(t):
+    root = t.make_root()
+    upper_layer = t.path("second")
+    os.makedirs(os.path.join(upper_layer, "etc"))
+    with open(os.path.join(upper_layer, "etc/second"), "w", encoding="ascii") as file:
+        file.write("second\n")
+    done = t.run("--layer", root, "--layer", upper_layer, "--", "sh", "-c", "cat /etc/second; echo x > /etc/second; echo y > /bin/new; ls /bin/new")
+    expect(done, 0)
+    equal(done.stdout, b"second\n/bin/new\n")
+    with open(os.path.join(upper_layer, "etc/second"), encoding="ascii") as file:
+        equal(file.read(), "second\n")
+    assert not os.path.exists(os.path.join(root, "bin/new"))
+
+
+@test
+def an_upper_directory_keeps_what_is_written(t):
+    root = t.make_root()
+    upper = t.path("upper")
+    os.mkdir(upper)
+    layers = ["--layer", root, "--upper", upper, "--"]
+    script = "echo new > /new; rm /bin/env; mkdir /d; mv /d /moved; chown 12:34 /new; echo x > /etc/file; mv /etc/file /root/file; sync"
+    expect(t.run(*layers, "sh", "-c", script), 0, "")
+    done = t.run(*layers, "sh", "-c", "cat /new /root/file; ls /bin/env /moved /etc/file; stat -c %u:%g /new")
+    equal(done.stdout, b"new\nx\n/moved:\n12:34\n")
+    assert os.path.lexists(os.path.join(root, "bin/env")) and not os.path.exists(os.path.join(root, "new"))
+    with open(os.path.join(upper, "upper/new"), encoding="ascii") as file:
+        equal(file.read(), "new\n")

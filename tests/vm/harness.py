@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the VM tests share: running msb, a root file system, looking at processes, and the tests' registry.
+
+A test is a function with the decorator @test. It fails by an exception. Tests run two at a time, each in a directory of its own
+(self.dir), which is removed afterwards; what they start they wait for.
+"""
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+tests = []
+
+
+def test(function):
+    tests.append(function)
+    return function
+
+
+class Context:
+    """One test's surroundings."""
+
+    def __init__(self, build, engine, directory):
+        self.build = build
+        self.engine = engine
+        self.dir = directory
+        self.msb = os.path.join(build, "msb")
+
+    def command(self, *arguments):
+        return [self.msb, "run", "--engine", self.engine, *arguments]
+
+    def run(self, *arguments, timeout=120, stdin=b"", **options):
+        """Runs msb to its end; returns the CompletedProcess with bytes."""
+        if isinstance(stdin, bytes):
+            options["input"] = stdin
+        else:
+            options["stdin"] = stdin
+        return subprocess.run(self.command(*arguments), capture_output=True, timeout=timeout, check=False, **options)
+
+    def host(self, *arguments, **options):
+        """The same with this machine's own files as the root."""
+        return self.run("--rootfs", "host", *arguments, **options)
+
+    def output(self, *arguments, **options):
+        """Standard output of a run that has to go well."""
+        done = self.host(*arguments, **options)
+        assert done.returncode == 0, f"status {done.returncode}: {done.stderr!r}"
+        return done.stdout
+
+    def start(self, *arguments, **options):
+        """Starts msb; by default with pipes for the three streams."""
+        for stream in "stdin", "stdout", "stderr":
+            options.setdefault(stream, subprocess.PIPE)
+        return subprocess.Popen(self.command(*arguments), **options)
+
+    @contextlib.contextmanager
+    def running(self, *arguments, until=b"up\n", **options):
+        """A started msb whose workload has said `until`; killed in the end."""
+        process = self.start(*arguments, **options)
+        try:
+            said = process.stdout.read(len(until))
+            if said != until:
+                raise AssertionError(f"said {said!r}: {process.stderr.read()!r}")
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+            for stream in process.stdin, process.stdout, process.stderr:
+                if stream:
+                    stream.close()
+
+    def path(self, name):
+        return os.path.join(self.dir, name)
+
+    def make_root(self):
+        """A native root file system of busybox alone."""
+        root = self.path("root")
+        for directory in "bin", "proc", "sys", "dev", "tmp", "etc", "root":
+            os.makedirs(os.path.join(root, directory))
+        shutil.copy("/bin/busybox", os.path.join(root, "bin/busybox"))
+        for name in "sh", "cat", "echo", "true", "false", "ls", "id", "sleep", "sync", "stat", "touch", "ln", "rm", "mkdir", "env":
+            os.symlink("busybox", os.path.join(root, "bin", name))
+        return root
+
+
+def expect(done, status, stderr=None):
+    """The status and, where given, a part of the standard error."""
+    assert done.returncode == status, f"status {done.returncode}, not {status}: {done.stderr!r}"
+    if stderr is not None:
+        assert stderr.encode() in done.stderr, f"no {stderr!r} in {done.stderr!r}"
+
+
+def equal(got, expected):
+    assert got == expected, f"{got!r} is not {expected!r}"
+
+
+def children(pid):
+    """The pids of the processes below pid, with their command lines."""
+    found = {}
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as file:
+            for child in file.read().split():
+                try:
+                    with open(f"/proc/{child}/cmdline", "rb") as file:
+                        found[int(child)] = file.read().split(b"\0")[0].decode()
+                    found.update(children(child))
+                except FileNotFoundError:
+                    pass
+    return found
+
+
+def is_alive(pid):
+    """Whether the process is there, and not only its exit status."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def wait_gone(pids, seconds):
+    """Waits until none of the processes is alive; returns those that still are."""
+    fds = []
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            fds.append((pid, os.pidfd_open(pid)))
+    end = time.monotonic() + seconds
+    left = []
+    import select
+
+    for pid, fd in fds:
+        if not select.select([fd], [], [], max(0, end - time.monotonic()))[0]:
+            left.append(pid)
+        os.close(fd)
+    return left
+
+
+def kill(pid, number=signal.SIGKILL):
+    os.kill(pid, number)
+
+
+@contextlib.contextmanager
+def directory():
+    path = tempfile.mkdtemp(prefix="msb-test-")
+    os.chmod(path, 0o755)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""That a network card comes to the guest, and is one of the VM's processes. What passes through it has tests of its own (net)."""
+import http.client
+import socket
+
+from harness import children, equal, expect, kill, test, wait_gone
+
+SERVER = "import http.server, sys; s = http.server.HTTPServer(('', 80), http.server.SimpleHTTPRequestHandler); " \
+         "print('up', flush=True); s.serve_forever()"
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@test
+def alone_in_its_group_it_needs_no_card(t):
+    equal(t.output("sh", "-c", "ls /sys/class/net").split(), [b"lo"])
+    equal(t.output("--scope", "none", "sh", "-c", "ls /sys/class/net").split(), [b"lo"])
+
+
+@test
+def a_published_port(t):
+    port = free_port()
+    with t.running("--rootfs", "host", "-p", f"{port}:80", "-w", "/usr/share", "python3", "-c", SERVER) as process:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        connection.request("GET", "/")
+        assert b"doc" in connection.getresponse().read()
+        # In use while it runs.
+        expect(t.host("-p", f"{port}:80", "true"), 125, str(port))
+        # The net device is like the others.
+        all_of_them = children(process.pid)
+        kill(next(pid for pid, name in all_of_them.items() if "net" in name and "monitor" not in name))
+        equal(wait_gone(all_of_them, 2), [])
+        equal(process.wait(2), 125)
+        assert b"the net device was killed by signal 9" in process.stderr.read()
+
+
+@test
+def two_in_a_group(t):
+    with t.running("--rootfs", "host", "--subnet", "10.77.0.0/24", "--ip", "10.77.0.9", "python3", "-c", SERVER):
+        said = t.output("--subnet", "10.77.0.0/24", "python3", "-c",
+                        "import urllib.request; print(urllib.request.urlopen('http://10.77.0.9/', timeout=20).status)")
+        equal(said, b"200\n")
