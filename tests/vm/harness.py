@@ -98,17 +98,19 @@ def equal(got, expected):
 
 
 def children(pid):
-    """The pids of the processes below pid, with their command lines."""
+    """The pids of the processes below pid, with their command lines. One that ends meanwhile has none."""
     found = {}
-    for task in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as file:
-            for child in file.read().split():
-                try:
-                    with open(f"/proc/{child}/cmdline", "rb") as file:
-                        found[int(child)] = file.read().split(b"\0")[0].decode()
-                    found.update(children(child))
-                except FileNotFoundError:
-                    pass
+    gone = FileNotFoundError, ProcessLookupError
+    with contextlib.suppress(*gone):
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with contextlib.suppress(*gone):
+                with open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as file:
+                    below = file.read().split()
+                for child in below:
+                    with contextlib.suppress(*gone):
+                        with open(f"/proc/{child}/cmdline", "rb") as file:
+                            found[int(child)] = file.read().split(b"\0")[0].decode()
+                        found.update(children(child))
     return found
 
 
