@@ -10,8 +10,9 @@
 
 /* One host directory or file that appears in the exported tree. */
 struct fs_export {
-    char *host;   /* absolute host path */
+    char *host;   /* absolute host path; empty when masked */
     char *target; /* where in the exported tree: "" is its root, else relative such as "layers/0" or "upper" */
+    bool masked; /* what is at target in an export before it does not exist for the device: an empty file or directory is there */
     bool read_only;
     bool oci_whiteouts; /* present .wh.NAME and .wh..wh..opq as overlayfs's whiteouts and opaque directories */
 };

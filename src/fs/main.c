@@ -194,7 +194,11 @@ static int plan_export(const struct fs_export *export, struct cell_mount *mount,
         *target = NULL;
         return fail(err, MSB_ERR_NO_MEMORY, "out of memory");
     }
-    *mount = (struct cell_mount){ .target = *target, .source = export->host, .read_only = export->read_only };
+    *mount = (struct cell_mount){ .target = *target, .masked = export->masked };
+    if (export->masked)
+        return 0;
+    mount->source = export->host;
+    mount->read_only = export->read_only;
     /* A mapped path may well be a link that stands for a directory; only parts of a tree are links themselves. */
     if (!strchr(export->target, '/') || lstat(export->host, &st) < 0 || !S_ISLNK(st.st_mode))
         return 0;
@@ -246,6 +250,8 @@ static struct fs_mount *find_mounts(const struct fs_setup *setup, msb_error **er
         struct statx st;
         int error;
 
+        if (export->masked)
+            continue;
         snprintf(path, sizeof(path), "/tree/%s", export->target);
         error = statx_at(AT_FDCWD, path, &st);
         if (error < 0) {

@@ -26,6 +26,7 @@ void fs_setup_encode(struct writer *w, const struct fs_setup *setup)
     for (size_t i = 0; i < setup->num_exports; i++) {
         put_string(w, setup->exports[i].host);
         put_string(w, setup->exports[i].target);
+        put_u8(w, setup->exports[i].masked);
         put_u8(w, setup->exports[i].read_only);
         put_u8(w, setup->exports[i].oci_whiteouts);
     }
@@ -33,8 +34,8 @@ void fs_setup_encode(struct writer *w, const struct fs_setup *setup)
 
 bool fs_setup_decode(struct reader *r, struct fs_setup *setup)
 {
-    /* Two lengths and two flags, at the least. */
-    const size_t export_size_min = 4 + 4 + 1 + 1;
+    /* Two lengths and three flags, at the least. */
+    const size_t export_size_min = 4 + 4 + 1 + 1 + 1;
     uint32_t num;
 
     *setup = (struct fs_setup){ 0 };
@@ -49,6 +50,7 @@ bool fs_setup_decode(struct reader *r, struct fs_setup *setup)
 
         export->host = get_string(r);
         export->target = get_string(r);
+        export->masked = get_u8(r);
         export->read_only = get_u8(r);
         export->oci_whiteouts = get_u8(r);
     }

@@ -8,9 +8,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* What a program installed on this machine needs. /etc is shown without its secrets because the device that serves it has no right
-   to read them: as root's it is nobody, and otherwise it is the caller, who could not either. */
+/* What a program installed on this machine needs. */
 static const char *const host_directories[] = { "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc" };
+
+/* The device that serves /etc can read what its user can: for root that is nobody, and otherwise the caller, who may be in a group that
+   is let in. So what is secret in it is masked as well. */
+static const char *const host_secrets[] = {
+    "/etc/shadow",  "/etc/shadow-",          "/etc/gshadow",   "/etc/gshadow-",    "/etc/sudoers",
+    "/etc/opasswd", "/etc/security/opasswd", "/etc/sudoers.d", "/etc/ssl/private", "/etc/krb5.keytab",
+};
 
 static int no_memory(msb_error **err)
 {
@@ -51,6 +57,23 @@ static char *numbered(const char *prefix, size_t number)
     return asprintf(&text, "%s%zu", prefix, number) < 0 ? NULL : text;
 }
 
+/* A mask costs a mount: there is none over what nobody can read anyway. */
+static int mask_secrets(struct fs_setup *setup, msb_error **err)
+{
+    for (size_t i = 0; i < sizeof(host_secrets) / sizeof(host_secrets[0]); i++) {
+        char *target = NULL;
+
+        if (access(host_secrets[i], R_OK) < 0)
+            continue;
+        if (asprintf(&target, "layers/0%s", host_secrets[i]) < 0)
+            return no_memory(err);
+        if (add(setup, "", target, true, false, err) < 0)
+            return -1;
+        setup->exports[setup->num_exports - 1].masked = true;
+    }
+    return 0;
+}
+
 static int add_host(struct fs_setup *setup, msb_error **err)
 {
     for (size_t i = 0; i < sizeof(host_directories) / sizeof(host_directories[0]); i++) {
@@ -64,7 +87,7 @@ static int add_host(struct fs_setup *setup, msb_error **err)
         if (add(setup, path, target, true, false, err) < 0)
             return -1;
     }
-    return 0;
+    return mask_secrets(setup, err);
 }
 
 /* overlayfs moves files from its work directory to its upper one, so that both have to lie in one mount: the directory that the user
@@ -98,7 +121,8 @@ static int add_overlay(const struct spec *spec, struct fs_setup *setup, msb_erro
 
 int tree_root(const struct spec *spec, struct fs_setup *setup, struct guest_config *config, msb_error **err)
 {
-    size_t max = sizeof(host_directories) / sizeof(host_directories[0]) + spec->num_rootfs_layers + 1;
+    size_t max = sizeof(host_directories) / sizeof(host_directories[0]) + sizeof(host_secrets) / sizeof(host_secrets[0]) +
+                 spec->num_rootfs_layers + 1;
 
     if (setup_init(setup, spec, "root", true, max, err) < 0)
         return -1;

@@ -22,10 +22,12 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <limits.h>
+#include <linux/openat2.h>
 #include <linux/securebits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -35,6 +37,10 @@
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <unistd.h>
+
+/* What masked targets show. */
+#define MASK_FILE "masked-file"
+#define MASK_DIRECTORY "masked-directory"
 
 /* Without a wrapper in glibc. */
 static int pivot_root(const char *new_root, const char *put_old)
@@ -210,11 +216,59 @@ static int place_writable(int parent, const char *name, msb_error **err)
     return tmpfs < 0 ? -1 : attach(tmpfs, parent, name, err);
 }
 
+/* Opens the directory above path's last component if it is there, in what a mount brought: nothing is made, no link is followed. Returns
+   where that component begins, NULL with errno. */
+static const char *find_parent(int root, const char *path, int *parent)
+{
+    const char *slash = strrchr(path, '/');
+    char directory[PATH_MAX] = ".";
+    struct open_how how = { .flags = O_PATH | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS };
+
+    if (slash)
+        snprintf(directory, sizeof(directory), "%.*s", (int)(slash - path), path);
+    *parent = (int)syscall(SYS_openat2, root, directory, &how, sizeof(how));
+    return *parent < 0 ? NULL : slash ? slash + 1 : path;
+}
+
+/* A mount can only be copied from where it is attached: the empty file and directory lie in the cell's root. */
+static int open_mask(int root, bool is_directory, msb_error **err)
+{
+    const char *name = is_directory ? MASK_DIRECTORY : MASK_FILE;
+    int fd, made = is_directory ? mkdirat(root, name, 0500) : mknodat(root, name, S_IFREG | 0400, 0);
+
+    if (made < 0 && errno != EEXIST)
+        return fail_errno(err, "make `%s` in the cell", name);
+    fd = open_tree(root, name, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+    return fd < 0 ? fail_errno(err, "open `%s` in the cell", name) : fd;
+}
+
+static int place_mask(int root, const char *target, msb_error **err)
+{
+    _cleanup_fd_ int parent = -1, mask = -1;
+    const char *name = find_parent(root, target, &parent);
+    struct stat st;
+
+    if (!name || fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT || errno == ELOOP ? 0 : fail_errno(err, "look at `%s` in the cell", target);
+    /* A link is not what it names. */
+    if (S_ISLNK(st.st_mode))
+        return 0;
+    mask = open_mask(root, S_ISDIR(st.st_mode), err);
+    if (mask < 0)
+        return -1;
+    if (set_attributes(mask, 0, MOUNT_ATTR_RDONLY) < 0)
+        return fail_errno(err, "restrict the mount over `%s`", target);
+    return attach(mask, parent, name, err);
+}
+
 static int place(int root, const struct cell_mount *mount, int source, msb_error **err)
 {
     _cleanup_fd_ int parent = -1;
-    const char *name = make_parents(root, mount->target, &parent, err);
+    const char *name;
 
+    if (mount->masked)
+        return place_mask(root, mount->target, err);
+    name = make_parents(root, mount->target, &parent, err);
     if (!name)
         return -1;
     if (mount->source)

@@ -23,8 +23,10 @@ struct cell_mount {
     bool read_only;     /* enforced by the host kernel, recursively */
     bool writable_dir;  /* for source NULL: a directory that stays writable (a small tmpfs of its own) */
     bool executable;    /* without it nothing below can be executed, or mapped executable */
-    const char *link;   /* for source NULL: a symbolic link with this text */
-    int content;        /* for source NULL, when not 0: a file with a copy of what this descriptor holds */
+    bool masked; /* for source NULL: an empty file or directory over what a mount before brought to target; nothing where that
+                           brought nothing */
+    const char *link; /* for source NULL: a symbolic link with this text */
+    int content;      /* for source NULL, when not 0: a file with a copy of what this descriptor holds */
 };
 
 /* Becomes user and group 0 of the user namespace, without supplementary groups, if it is not already. The sources of cell_mounts()

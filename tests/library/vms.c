@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -70,6 +71,18 @@ static int count_entries(const char *directory)
     while (readdir(dir))
         count++;
     closedir(dir);
+    return count;
+}
+
+static int count_lines(const char *path)
+{
+    FILE *file = fopen(path, "re");
+    int count = 0, c;
+
+    assert_non_null(file);
+    while ((c = getc(file)) != EOF)
+        count += c == '\n';
+    fclose(file);
     return count;
 }
 
@@ -154,6 +167,30 @@ static void again_and_again(void **state)
         assert_int_equal(msb_vm_fd(vm), -1);
     }
     msb_vm_free(vm);
+}
+
+/* Descriptors, threads and children are compared after each test; here also memory, to the byte, mounts and files. */
+static void two_hundred_leave_nothing(void **state)
+{
+    const char *runtime = getenv("XDG_RUNTIME_DIR");
+    size_t memory;
+    int mounts, shared, files;
+
+    (void)state;
+    mounts = count_lines("/proc/self/mountinfo");
+    shared = count_entries("/dev/shm");
+    files = runtime ? count_entries(runtime) : 0;
+    memory = mallinfo2().uordblks;
+    for (int i = 0; i < 200; i++) {
+        msb_vm *vm = build(shell("exit 5"));
+
+        assert_int_equal(start(vm), 5);
+        msb_vm_free(vm);
+    }
+    assert_int_equal(mallinfo2().uordblks, memory);
+    assert_int_equal(count_lines("/proc/self/mountinfo"), mounts);
+    assert_int_equal(count_entries("/dev/shm"), shared);
+    assert_int_equal(runtime ? count_entries(runtime) : 0, files);
 }
 
 static void reap_all(int signal)
@@ -425,6 +462,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(again_and_again, nothing_changed),
+        cmocka_unit_test_teardown(two_hundred_leave_nothing, nothing_changed),
         cmocka_unit_test_teardown(the_caller_may_reap_all_children, nothing_changed),
         cmocka_unit_test_teardown(several_at_once_from_several_threads, nothing_changed),
         cmocka_unit_test_teardown(streams, nothing_changed),

@@ -226,6 +226,41 @@ static void test_mounts_show_only_the_list(void **state)
     assert_runs(in_mounts, NULL);
 }
 
+static int in_masks(void *data)
+{
+    const struct cell_mount mounts[] = {
+        { .source = directory, .target = "d", .read_only = true },
+        { .target = "d/r/inside", .masked = true },
+        { .target = "d/w", .masked = true },
+        { .target = "d/absent", .masked = true },
+        { .target = "d/absent/deep", .masked = true },
+        { .target = "d/link", .masked = true },
+        { .target = "d/link/inside", .masked = true },
+    };
+    msb_error *error = NULL;
+    struct stat st;
+    char byte;
+    int fd;
+
+    (void)data;
+    expect_ok(cell_mounts(mounts, sizeof(mounts) / sizeof(mounts[0]), &error), error, __LINE__);
+    EXPECT(stat("/d/r/inside", &st) == 0 && S_ISREG(st.st_mode) && st.st_size == 0 && (st.st_mode & 07777) == 0400);
+    fd = open("/d/r/inside", O_RDONLY); /* with all capabilities still there */
+    EXPECT(fd < 0 || read(fd, &byte, 1) == 0);
+    EXPECT(open("/d/r/inside", O_WRONLY) < 0);
+    EXPECT(stat("/d/w", &st) == 0 && S_ISDIR(st.st_mode) && count_entries("/d/w") == 0);
+    EXPECT(refuses_write("/d/w/new"));
+    EXPECT(lstat("/d/absent", &st) < 0 && errno == ENOENT);
+    EXPECT(lstat("/d/link", &st) == 0 && S_ISLNK(st.st_mode));
+    return 0;
+}
+
+static void test_masks(void **state)
+{
+    (void)state;
+    assert_runs(in_masks, NULL);
+}
+
 static int in_single_root(void *data)
 {
     struct cell_mount root = { .source = path_writable, .target = "" };
@@ -442,6 +477,8 @@ static int set_up(void **state)
     write_file(path_file, 0644);
     snprintf(path, sizeof(path), "%s/program", path_writable);
     write_file(path, 0755);
+    snprintf(path, sizeof(path), "%s/link", directory);
+    assert_int_equal(symlink("r", path), 0);
     return 0;
 }
 
@@ -451,6 +488,8 @@ static int tear_down(void **state)
 
     (void)state;
     snprintf(path, sizeof(path), "%s/program", path_writable);
+    unlink(path);
+    snprintf(path, sizeof(path), "%s/link", directory);
     unlink(path);
     unlink(path_file);
     rmdir(path_read_only);
@@ -465,6 +504,7 @@ static int run_all(void)
         cmocka_unit_test(test_namespaces),
         cmocka_unit_test(test_dies_with_parent),
         cmocka_unit_test(test_mounts_show_only_the_list),
+        cmocka_unit_test(test_masks),
         cmocka_unit_test(test_directory_as_root),
         cmocka_unit_test(test_content),
         cmocka_unit_test(test_missing_source),

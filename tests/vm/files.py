@@ -2,6 +2,7 @@
 """Mapped directories and files, and native roots."""
 import os
 import stat
+import subprocess
 
 from harness import equal, expect, test
 
@@ -92,6 +93,24 @@ def this_machine_as_the_root(t):
                     "cat /etc/shadow /etc/gshadow /etc/sudoers 2>/dev/null | wc -c; ls /etc/ssl/private 2>/dev/null | wc -l")
     equal(said, b"writable\n/home:\n\n/root:\nproc\n0\n0\n")
     assert not os.path.exists("/usr/new") and not os.path.exists("/etc/new")
+
+
+@test
+def secrets_are_hidden_from_who_may_read_them(t):
+    """An ordinary user in the group that owns the password hashes; only root can make one."""
+    if os.geteuid() != 0:
+        return
+    import grp  # pylint: disable=import-outside-toplevel
+
+    shadow = grp.getgrnam("shadow").gr_gid
+    as_member = {"user": 65534, "group": 65534, "extra_groups": [shadow], "env": {"XDG_RUNTIME_DIR": t.path("run")}}
+    os.mkdir(t.path("run"), 0o700)
+    os.chown(t.path("run"), 65534, 65534)
+    read = ["python3", "-c", "print(len(open('/etc/shadow').read()))"]
+    assert int(subprocess.run(read, stdout=subprocess.PIPE, check=True, **as_member).stdout) > 0
+    done = t.host(*read, **as_member)
+    expect(done, 0)
+    equal(done.stdout, b"0\n")
 
 
 @test
