@@ -2,7 +2,7 @@
 /*
  * --env and --env-file.
  */
-#include "cli/run_options.h"
+#include "cli/process_options.h"
 
 #include "config/text.h"
 #include "util/cleanup.h"

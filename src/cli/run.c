@@ -32,9 +32,9 @@ static int apply_tty(struct run_options *o, bool *tty, msb_error **err)
 {
     uint16_t rows, columns;
 
-    if (o->tty == TTY_YES && o->has_console_output)
+    if (o->process.tty == TTY_YES && o->has_console_output)
         return fail(err, MSB_ERR_INVALID, "--tty and --console-output exclude each other; give one of them");
-    *tty = o->tty == TTY_YES || (o->tty == TTY_AUTO && !o->has_console_output && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO));
+    *tty = !o->has_console_output && process_options_tty(&o->process);
     terminal_size(&rows, &columns);
     if (*tty)
         msb_vm_builder_set_tty(o->builder, rows, columns);
@@ -42,13 +42,16 @@ static int apply_tty(struct run_options *o, bool *tty, msb_error **err)
     return 0;
 }
 
-/* The command line's variables come last, and so count. */
-static int apply_env(struct run_options *o, msb_error **err)
+static int apply_process(struct run_options *o, msb_error **err)
 {
-    for (size_t i = 0; i < o->env.count; i++)
-        if (list_append(&o->env_files, o->env.items[i], err) < 0)
-            return -1;
-    msb_vm_builder_set_env(o->builder, (const char *const *)o->env_files.items, o->env_files.count);
+    struct process_options *process = &o->process;
+
+    if (process_options_join_env(process, err) < 0)
+        return -1;
+    msb_vm_builder_set_env(o->builder, (const char *const *)process->env_files.items, process->env_files.count);
+    msb_vm_builder_set_rlimits(o->builder, (const char *const *)process->rlimits.items, process->rlimits.count);
+    msb_vm_builder_set_workdir_path(o->builder, process->workdir);
+    msb_vm_builder_set_user(o->builder, process->user);
     return 0;
 }
 
@@ -60,11 +63,10 @@ static int apply(struct run_options *o, char **command, bool *tty, msb_error **e
         return fail(err, MSB_ERR_INVALID, "there is no command; name one to run in the guest");
     while (command[1 + num_args])
         num_args++;
-    if (apply_rootfs(o, err) < 0 || apply_tty(o, tty, err) < 0 || apply_env(o, err) < 0)
+    if (apply_rootfs(o, err) < 0 || apply_tty(o, tty, err) < 0 || apply_process(o, err) < 0)
         return -1;
     msb_vm_builder_set_mapped_dirs(o->builder, (const char *const *)o->mapped_dirs.items, o->mapped_dirs.count);
     msb_vm_builder_set_port_map(o->builder, (const char *const *)o->port_map.items, o->port_map.count);
-    msb_vm_builder_set_rlimits(o->builder, (const char *const *)o->rlimits.items, o->rlimits.count);
     msb_vm_builder_set_exec_path(o->builder, command[0]);
     msb_vm_builder_set_args(o->builder, (const char *const *)command + 1, num_args);
     return 0;

@@ -15,9 +15,7 @@ void run_options_clear(struct run_options *options)
     list_clear(&options->layers);
     list_clear(&options->mapped_dirs);
     list_clear(&options->port_map);
-    list_clear(&options->rlimits);
-    list_clear(&options->env_files);
-    list_clear(&options->env);
+    process_options_clear(&options->process);
 }
 
 static int set_rootfs(void *target, const char *value, msb_error **err)
@@ -70,16 +68,6 @@ static int set_memory(void *target, const char *value, msb_error **err)
     return 0;
 }
 
-static int set_rlimit(void *target, const char *value, msb_error **err)
-{
-    msb_rlimit *limit = msb_rlimit_parse(value, MSB_LENGTH_UNKNOWN, err);
-
-    if (!limit)
-        return -1;
-    msb_rlimit_free(limit);
-    return list_append(&((struct run_options *)target)->rlimits, value, err);
-}
-
 static int set_publish(void *target, const char *value, msb_error **err)
 {
     msb_port *port = msb_port_parse(value, MSB_LENGTH_UNKNOWN, err);
@@ -121,58 +109,10 @@ static int set_subnet(void *target, const char *value, msb_error **err)
     return 0;
 }
 
-static int set_workdir(void *target, const char *value, msb_error **err)
-{
-    char *path = msb_path_normalize(value, MSB_LENGTH_UNKNOWN, MSB_PATH_ABSOLUTE, err);
-
-    if (!path)
-        return -1;
-    free(path);
-    msb_vm_builder_set_workdir_path(((struct run_options *)target)->builder, value);
-    return 0;
-}
-
-static int set_env(void *target, const char *value, msb_error **err)
-{
-    return env_append(&((struct run_options *)target)->env, value, err);
-}
-
-static int set_env_file(void *target, const char *value, msb_error **err)
-{
-    return env_file_read(value, &((struct run_options *)target)->env_files, err);
-}
-
-static int set_user(void *target, const char *value, msb_error **err)
-{
-    (void)err;
-    msb_vm_builder_set_user(((struct run_options *)target)->builder, value);
-    return 0;
-}
-
 static int set_hostname(void *target, const char *value, msb_error **err)
 {
     (void)err;
     msb_vm_builder_set_hostname(((struct run_options *)target)->builder, value);
-    return 0;
-}
-
-static int set_tty(void *target, const char *value, msb_error **err)
-{
-    (void)value, (void)err;
-    ((struct run_options *)target)->tty = TTY_YES;
-    return 0;
-}
-
-static int set_no_tty(void *target, const char *value, msb_error **err)
-{
-    (void)value, (void)err;
-    ((struct run_options *)target)->tty = TTY_NO;
-    return 0;
-}
-
-static int set_interactive(void *target, const char *value, msb_error **err)
-{
-    (void)target, (void)value, (void)err;
     return 0;
 }
 
@@ -248,8 +188,7 @@ const struct option run_option_table[] = {
 
     { "cpus", 0, "N", RESOURCES, "Virtual processors (1).", set_cpus },
     { "memory", 'm', "SIZE", RESOURCES, "The guest's memory: bytes, or with a suffix k, m or g (1g).", set_memory },
-    { "rlimit", 0, "NAME=SOFT:HARD", RESOURCES,
-      "A resource limit of the command, such as RLIMIT_NOFILE=1024:2048; NAME may be a number. Repeatable.", set_rlimit },
+    PROCESS_RLIMIT_ROW(RESOURCES),
 
     { "publish", 'p', "[IP:]HOST[:GUEST]", NETWORK,
       "Let connections to a port of this machine reach a port of the guest, the same one if left out; on 127.0.0.1 unless an "
@@ -262,17 +201,17 @@ const struct option run_option_table[] = {
     { "ip", 0, "IPV4", NETWORK, "The guest's address, in its subnet (assigned).", set_ip },
     { "subnet", 0, "IPV4/BITS", NETWORK, "The network of the guest's group (one of its own).", set_subnet },
 
-    { "workdir", 'w', "DIR", WORKLOAD, "The directory in the guest that the command begins in (/).", set_workdir },
-    { "env", 'e', "KEY[=VALUE]", WORKLOAD,
-      "Set a variable of the command's environment; without a value it is taken from here. Repeatable.", set_env },
-    { "env-file", 0, "FILE", WORKLOAD, "Read lines of KEY=VALUE or KEY. Repeatable; --env goes before them.", set_env_file },
-    { "user", 'u', "USER[:GROUP]", WORKLOAD, "Who runs the command, by the guest's names or by number (root).", set_user },
+    { "workdir", 'w', "DIR", WORKLOAD, "The directory in the guest that the command begins in (/).", process_set_workdir },
+    PROCESS_ENV_ROW(WORKLOAD),
+    PROCESS_ENV_FILE_ROW(WORKLOAD),
+    { "user", 'u', "USER[:GROUP]", WORKLOAD, "Who runs the command, by the guest's names or by number (root).",
+      process_set_user },
     { "hostname", 'h', "NAME", WORKLOAD, "The guest's host name (microsandbox).", set_hostname },
 
-    { "tty", 't', NULL, STREAMS, "Give the command a terminal. So it is when standard input and output are terminals.", set_tty },
-    { "no-tty", 'T', NULL, STREAMS, "Give it none.", set_no_tty },
+    PROCESS_TTY_ROW(STREAMS),
+    PROCESS_NO_TTY_ROW(STREAMS),
     { "interactive", 'i', NULL, STREAMS, "Pass standard input on. So it always is; taken so that \"-it\" works.",
-      set_interactive },
+      process_set_interactive },
     { "console-output", 0, "FILE", STREAMS, "Write the command's output and errors to a file of this machine, made if missing.",
       set_console_output },
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* --env and --env-file: what is read as Docker reads it, and what is refused with file and line. */
-#include "cli/run_options.h"
+#include "cli/process_options.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
