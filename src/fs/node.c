@@ -529,8 +529,12 @@ void node_forget(struct nodes *nodes, uint64_t id, uint64_t lookups)
     node = id == NODE_ROOT_ID ? NULL : find_id(nodes, id);
     if (node && node->lookups) {
         node->lookups -= lookups < node->lookups ? lookups : node->lookups;
-        if (!node->lookups)
+        if (!node->lookups) {
+            /* Held for its owner only, it needs no descriptor: it is found by the next name that is looked up. */
+            if (node->owner_holds)
+                node_set_pinned_locked(nodes, node, false);
             node_put_locked(nodes, node, &closed);
+        }
     }
     pthread_mutex_unlock(&nodes->lock);
     files_close(closed);
@@ -623,14 +627,29 @@ static void keep_owner(struct nodes *nodes, struct node *node, bool keep, struct
     }
 }
 
+/* Whether an inode that lost a name has others, which the guest may not know now. */
+static bool has_names(struct nodes *nodes, struct node *node)
+{
+    struct statx st;
+    struct file *file;
+    bool has;
+
+    if (!node->pinned || !node->owner_holds || node_file_names_locked(nodes, node, ACCESS_PATH, &file) < 0)
+        return false;
+    has = statx_at(file->fd, "", &st) == 0 && st.stx_nlink > 0;
+    file_put(nodes, file);
+    return has;
+}
+
 void node_removed(struct nodes *nodes, struct node *node)
 {
     struct file *closed = NULL;
+    bool others = has_names(nodes, node);
 
     pthread_mutex_lock(&nodes->lock);
     if (node->pinned && node->parent)
         clear_place(nodes, node, &closed);
-    if (!node->parent)
+    if (!node->parent && !others)
         keep_owner(nodes, node, false, &closed);
     pthread_mutex_unlock(&nodes->lock);
     files_close(closed);

@@ -14,8 +14,9 @@ static const uint64_t common_flags = FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_AS
 /* The guest knows best: it keeps names, attributes, links and pages, and writes back when it likes. */
 static const uint64_t only_user_flags = FUSE_WRITEBACK_CACHE | FUSE_CACHE_SYMLINKS | FUSE_NO_OPEN_SUPPORT;
 
-/* The host changes things too: pages go when times or sizes change, a truncating open is one step, and locks hold for all. */
-static const uint64_t shared_flags = FUSE_AUTO_INVAL_DATA | FUSE_ATOMIC_O_TRUNC | FUSE_POSIX_LOCKS | FUSE_FLOCK_LOCKS;
+/* The host changes things too: pages go when times or sizes change, and locks hold for all. Not FUSE_ATOMIC_O_TRUNC: with it Linux
+   truncates a program that runs, and only then finds that it may not (ETXTBSY). */
+static const uint64_t shared_flags = FUSE_AUTO_INVAL_DATA | FUSE_POSIX_LOCKS | FUSE_FLOCK_LOCKS;
 
 enum {
     MAX_BACKGROUND = 128,

@@ -95,6 +95,15 @@ static int change(struct request *r, const struct file *file, const struct fuse_
     return error;
 }
 
+/* Linux's client asks for no change at all, or only for a new time of change, when set-id bits are to go that it does not name: after
+   fallocate(2), after a write through an overlayfs above us, and with chown(2) to nobody. */
+static bool only_kills_privileges(const struct node *node, const struct fuse_setattr_in *in)
+{
+    const uint32_t no_change = FATTR_FH | FATTR_LOCKOWNER | FATTR_CTIME;
+
+    return node->type == S_IFREG && (in->valid & ~no_change) == 0;
+}
+
 int op_setattr(struct request *r)
 {
     struct fuse_attr_out out = { .attr_valid = cache_seconds(r->fs) };
@@ -106,6 +115,8 @@ int op_setattr(struct request *r)
 
     if (!request_take(r, &in, sizeof(in)))
         return -EINVAL;
+    if (only_kills_privileges(r->node, &in))
+        in.valid |= FATTR_KILL_SUIDGID;
     error = node_file(r->fs->nodes, r->node, ACCESS_PATH, &file);
     if (error < 0)
         return error;

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -287,10 +288,23 @@ static int store_on_host(const struct fs *fs, const struct file *file, const str
     return store_text(fs, file, &after, owner);
 }
 
+/* What cannot have the xattr was changed all the same, and the time of it counts: the access time is set to what it is. */
+static int touch(const struct file *file, const struct statx *st)
+{
+    const struct timespec times[2] = {
+        { .tv_sec = st->stx_atime.tv_sec, .tv_nsec = st->stx_atime.tv_nsec },
+        { .tv_nsec = UTIME_OMIT },
+    };
+
+    if (utimensat(file->fd, "", times, AT_EMPTY_PATH) < 0 && errno == EROFS)
+        return -EROFS;
+    return 0;
+}
+
 int owner_store(struct fs *fs, struct node *node, const struct file *file, const struct statx *st, const struct owner *owner)
 {
     uint32_t host_type = st->stx_mode & S_IFMT;
-    int error = has_xattr(host_type) ? store_on_host(fs, file, st, owner) : 0;
+    int error = has_xattr(host_type) ? store_on_host(fs, file, st, owner) : touch(file, st);
 
     if (error < 0 && error != -EOPNOTSUPP)
         return error;

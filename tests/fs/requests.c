@@ -93,6 +93,15 @@ static void a_symlink_keeps_the_owner_that_it_is_given(void **state)
     assert_int_equal(again.nodeid, entry.nodeid);
     assert_int_equal(again.attr.uid, 7);
     assert_int_equal(again.attr.gid, 8);
+    /* By any of its names, whichever goes first. */
+    assert_int_equal(client_link(c, entry.nodeid, ROOT_ID, "other", &again), 0);
+    assert_int_equal(again.nodeid, entry.nodeid);
+    assert_int_equal(client_lookup(c, ROOT_ID, "link", &again), 0);
+    assert_int_equal(client_unlink(c, ROOT_ID, "link"), 0);
+    client_forget(c, entry.nodeid, 4);
+    assert_int_equal(client_lookup(c, ROOT_ID, "other", &again), 0);
+    assert_int_equal(again.attr.uid, 7);
+    assert_int_equal(again.attr.gid, 8);
 }
 
 static void names_are_single_components(void **state)
