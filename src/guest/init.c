@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/utsname.h>
+#include <time.h>
 #include <unistd.h>
 
 /* The kernel gives the console as 0, 1 and 2, if it has one. Nothing else may get these numbers. */
@@ -81,6 +82,14 @@ static int set_hostname(const char *hostname, msb_error **err)
     return sethostname(hostname, strlen(hostname)) < 0 ? fail_errno(err, "set the host name `%s`", hostname) : 0;
 }
 
+static uint64_t monotonic(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
+}
+
 static int become(const struct guest_config *config, struct guest_root *root, struct control *control, msb_error **err)
 {
     msb_error *fault = NULL;
@@ -112,14 +121,19 @@ static void sync_files(void *data)
     sync();
 }
 
-static int serve(struct control *control, msb_error **err)
+/* asked: when the connection was begun. */
+static int serve(struct control *control, uint64_t asked, msb_error **err)
 {
     struct guest_config config = { 0 };
     struct guest_root root;
     struct session_machine machine;
 
     say_hello(control);
-    if (receive_config(control, &config, err) < 0 || become(&config, &root, control, err) < 0)
+    if (receive_config(control, &config, err) < 0)
+        return -1;
+    /* The host's time is from somewhere between the question and the answer. */
+    config.realtime += (monotonic() - asked) / 2;
+    if (become(&config, &root, control, err) < 0)
         return -1;
     control_send(control, MESSAGE_READY);
     machine = (struct session_machine){
@@ -149,6 +163,7 @@ int main(void)
 {
     struct control control;
     msb_error *err = NULL;
+    uint64_t asked;
     int fd;
 
     if (getpid() != 1) {
@@ -158,13 +173,14 @@ int main(void)
     fill_standard_files();
     modules_load("/modules/order");
     modules_load("/nested/order");
+    asked = monotonic();
     fd = vsock_connect(PORT_CONTROL, true, &err);
     if (fd < 0) {
         fprintf(stderr, "init: %s\n", msb_error_message(err));
         machine_reset();
     }
     control_init(&control, fd);
-    if (serve(&control, &err) < 0)
+    if (serve(&control, asked, &err) < 0)
         report(&control, err);
     machine_reset();
 }
