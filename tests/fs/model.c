@@ -3,9 +3,10 @@
  * The model test: random operations on a directory under test and, each at once, on one on tmpfs; the results, errno values,
  * attributes and contents must be the same. Runs inside the guest, as root.
  *
- *     fs-model TESTED MODEL SECONDS SEED
+ *     fs-model TESTED MODEL SECONDS SEED [trace]
  *
- * Says on which operation the two first differ, and fails.
+ * Says on which operation the two first differ, and fails. Symbolic links lead up to two directories above the two, which must have
+ * nothing else in them: p/q/TESTED.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -100,8 +101,11 @@ static void record(struct result *r, int side, long value)
     r->error[side] = value < 0 ? errno : 0;
 }
 
+static int last_error; /* of the last call that both sides agreed on */
+
 static bool compare_result(const struct result *r)
 {
+    last_error = r->error[0];
     if (r->error[0] != r->error[1])
         differ("%s here, %s on the model", strerror(r->error[0]), strerror(r->error[1]));
     if (r->value[0] != r->value[1])
@@ -595,8 +599,8 @@ int main(int argc, char **argv)
 {
     time_t end;
 
-    if (argc != 5) {
-        fprintf(stderr, "usage: fs-model TESTED MODEL SECONDS SEED\n");
+    if (argc < 5) {
+        fprintf(stderr, "usage: fs-model TESTED MODEL SECONDS SEED [trace]\n");
         return 2;
     }
     roots[0] = argv[1];
@@ -606,7 +610,10 @@ int main(int argc, char **argv)
     end = time(NULL) + atol(argv[3]);
     while (time(NULL) < end) {
         operation_count++;
+        *what = '\0';
         operations[pick(sizeof(operations) / sizeof(operations[0]))]();
+        if (argc == 6 && *what)
+            printf("%lu: %s: %s\n", operation_count, what, strerror(last_error));
     }
     printf("%lu operations agree\n", operation_count);
     return 0;
