@@ -39,6 +39,12 @@ def posix_rules_hold_on_a_native_root_and_in_a_share(t):
                 equal(os.lstat(os.path.join(place, name)).st_mode & 0o6000, 0)
 
 
+def model(directory, on_tmpfs, seed):
+    """The shell command; links lead out of a tested directory, but not out of what was made for it."""
+    return (f"mkdir -p {directory}/p/q/r /dev/shm/{on_tmpfs}/p/q/r && "
+            f"fs-model {directory}/p/q/r /dev/shm/{on_tmpfs}/p/q/r {SECONDS} {seed}")
+
+
 @test
 def random_operations_do_what_they_do_on_tmpfs(t):
     """On a native root and in a share at once."""
