@@ -5,7 +5,8 @@
  * the signal of it.
  *
  * SIGTERM and SIGINT are the workload's to answer. One that does not end is ended by force: at a second SIGTERM ten seconds or more
- * after the first, which gives it the time to end by itself, or at a third SIGINT, which is somebody hitting Ctrl-C.
+ * after the first, which gives it the time to end by itself, or at a third SIGINT, which is somebody hitting Ctrl-C. What is not ours to
+ * end is left then.
  */
 #include "cli/foreground.h"
 
@@ -26,14 +27,18 @@ enum {
 };
 
 struct foreground {
-    msb_vm *vm;
+    const struct foreground_work *work;
+    void *object;
+    const struct foreground_options *options;
     struct loop *loop;
     struct loop_source *signals, *end;
-    bool tty;
+    struct console *console; /* with options->carry */
     unsigned interrupts;
     bool terminated;      /* SIGTERM came at... */
     time_t terminated_at; /* ...this many seconds of the monotonic clock */
     bool forced;
+    bool left;       /* it runs on without us... */
+    int left_status; /* ...and this is our exit status */
 };
 
 static const int passed_on[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH };
@@ -68,20 +73,38 @@ static bool is_time_for_force(struct foreground *f, int signal)
     return false;
 }
 
-/* An error is told only by the end of the VM: that a signal comes too late for it is nobody's business. */
+static void leave(struct foreground *f, int status)
+{
+    f->left = true;
+    f->left_status = status;
+    loop_quit(f->loop);
+}
+
+static void force(struct foreground *f, int signal)
+{
+    if (!f->work->kill) {
+        leave(f, 128 + signal);
+        return;
+    }
+    f->forced = true;
+    f->work->kill(f->object, NULL);
+}
+
+/* An error is told only by the end of the work: that a signal comes too late for it is nobody's business. */
 static void pass_on(struct foreground *f, int signal)
 {
     uint16_t rows, columns;
 
     if (signal == SIGWINCH) {
         terminal_size(&rows, &columns);
-        if (f->tty)
-            msb_vm_resize(f->vm, rows, columns, NULL);
+        if (f->options->tty)
+            f->work->resize(f->object, rows, columns, NULL);
+    } else if (f->options->keep_signals) {
+        leave(f, 128 + signal);
     } else if (is_time_for_force(f, signal)) {
-        f->forced = true;
-        msb_vm_kill(f->vm, NULL);
+        force(f, signal);
     } else {
-        msb_vm_signal(f->vm, signal, NULL);
+        f->work->signal(f->object, signal, NULL);
     }
 }
 
@@ -95,32 +118,75 @@ static void on_signal(struct loop_source *source, int fd, uint32_t events, void 
         pass_on(f, (int)info.ssi_signo);
 }
 
-static void on_end(struct loop_source *source, int fd, uint32_t events, void *data)
+static void on_detached(void *data)
 {
-    (void)source, (void)fd, (void)events;
+    leave(data, 0);
+}
+
+static void on_drained(void *data)
+{
     loop_quit(((struct foreground *)data)->loop);
 }
 
-/* Returns as msb_vm_wait(). */
+static const struct console_events console_events = { on_detached, on_drained };
+
+static void on_end(struct loop_source *source, int fd, uint32_t events, void *data)
+{
+    struct foreground *f = data;
+
+    (void)fd, (void)events;
+    loop_modify(source, 0, NULL);
+    if (f->console)
+        console_end(f->console);
+    else
+        loop_quit(f->loop);
+}
+
+static int start(struct foreground *f, msb_error **err)
+{
+    const struct foreground_options *o = f->options;
+    unsigned flags = (o->tty ? CONSOLE_TTY : 0) | (o->no_input ? CONSOLE_NO_INPUT : 0);
+    int streams[] = { STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO };
+
+    if (o->carry) {
+        f->console = console_new(f->loop, flags, o->keys, &console_events, f, err);
+        if (!f->console)
+            return -1;
+        for (int i = 0; i < 3; i++)
+            streams[i] = console_stream(f->console, i);
+    }
+    if (f->work->start(f->object, streams, err) < 0)
+        return -1;
+    if (f->console)
+        console_started(f->console);
+    return 0;
+}
+
+/* Returns as work->wait(). */
 static int run_to_the_end(struct foreground *f, int signals, msb_error **err)
 {
+    int fd;
+
     f->loop = loop_new(err);
     f->signals = f->loop ? loop_add(f->loop, signals, EPOLLIN, on_signal, f, err) : NULL;
-    if (!f->signals || msb_vm_spawn(f->vm, err) < 0)
+    if (!f->signals || start(f, err) < 0)
         return -1;
-    f->end = loop_add(f->loop, msb_vm_fd(f->vm), EPOLLIN, on_end, f, err);
+    fd = f->work->fd(f->object, err);
+    f->end = fd < 0 ? NULL : loop_add(f->loop, fd, EPOLLIN, on_end, f, err);
     if (!f->end || loop_run(f->loop, err) < 0) {
-        msb_vm_kill(f->vm, NULL);
-        msb_vm_wait(f->vm, NULL);
+        if (f->work->kill) {
+            f->work->kill(f->object, NULL);
+            f->work->wait(f->object, NULL);
+        }
         return -1;
     }
-    return msb_vm_wait(f->vm, err);
+    return f->left ? f->left_status : f->work->wait(f->object, err);
 }
 
 /* What the shell shall see where there is no exit status of the workload. */
 static int failed_status(const struct foreground *f, msb_error **err)
 {
-    int status = msb_vm_exit_status(f->vm);
+    int status = f->work->exit_status(f->object);
 
     if (f->forced) {
         msb_error_free(*err);
@@ -130,9 +196,9 @@ static int failed_status(const struct foreground *f, msb_error **err)
     return status < 0 ? EXIT_MSB_FAILED : status;
 }
 
-int foreground_run(msb_vm *vm, bool tty, msb_error **err)
+int foreground_run(const struct foreground_work *work, void *object, const struct foreground_options *options, msb_error **err)
 {
-    struct foreground f = { .vm = vm, .tty = tty };
+    struct foreground f = { .work = work, .object = object, .options = options };
     struct terminal terminal = { 0 };
     sigset_t blocked, before;
     _cleanup_fd_ int signals = -1;
@@ -143,9 +209,10 @@ int foreground_run(msb_vm *vm, bool tty, msb_error **err)
     signals = signalfd(-1, &blocked, SFD_CLOEXEC | SFD_NONBLOCK);
     if (signals < 0)
         fail_errno(err, "watch for signals");
-    else if (!tty || terminal_make_raw(&terminal, err) == 0)
+    else if (!options->tty || options->no_input || terminal_make_raw(&terminal, err) == 0)
         status = run_to_the_end(&f, signals, err);
     terminal_restore(&terminal);
+    console_free(f.console);
     loop_remove(f.signals);
     loop_remove(f.end);
     loop_free(f.loop);

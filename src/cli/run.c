@@ -104,10 +104,51 @@ static void print_kernel_log(const msb_vm *vm)
     }
 }
 
+static int vm_start(void *vm, const int streams[3], msb_error **err)
+{
+    (void)streams; /* the builder has them */
+    return msb_vm_spawn(vm, err);
+}
+
+static int vm_fd(void *vm, msb_error **err)
+{
+    (void)err;
+    return msb_vm_fd(vm);
+}
+
+static int vm_wait(void *vm, msb_error **err)
+{
+    return msb_vm_wait(vm, err);
+}
+
+static int vm_exit_status(void *vm)
+{
+    return msb_vm_exit_status(vm);
+}
+
+static int vm_signal(void *vm, int signal, msb_error **err)
+{
+    return msb_vm_signal(vm, signal, err);
+}
+
+static int vm_resize(void *vm, uint16_t rows, uint16_t columns, msb_error **err)
+{
+    return msb_vm_resize(vm, rows, columns, err);
+}
+
+static int vm_kill(void *vm, msb_error **err)
+{
+    return msb_vm_kill(vm, err);
+}
+
+static const struct foreground_work vm_work = { vm_start, vm_fd, vm_wait, vm_exit_status, vm_signal, vm_resize, vm_kill };
+
+/* The monitor is a child of ours, in our process group: job control treats the two as one, and it can have the terminal itself. */
 static int run_vm(msb_vm *vm, bool tty)
 {
+    const struct foreground_options options = { .tty = tty };
     msb_error *error = NULL;
-    int status = foreground_run(vm, tty, &error);
+    int status = foreground_run(&vm_work, vm, &options, &error);
 
     if (error) {
         report(error);
