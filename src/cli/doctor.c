@@ -4,11 +4,11 @@
  */
 #include "cli/doctor.h"
 #include "cli/command.h"
+#include "cli/json.h"
 
 #include "config/text.h"
-#include "util/cleanup.h"
 
-#include <cjson/cJSON.h>
+#include <stdlib.h>
 
 enum { EXIT_UNFIT = 1, WHAT_WIDTH = 18 };
 
@@ -38,42 +38,29 @@ static void print_text(const struct findings *findings)
         printf("\nNo sandbox can run here until what is BAD above is mended.\n");
 }
 
-/* Adds an item; a NULL one, for lack of memory, fails. */
-static bool add(cJSON *object, const char *key, cJSON *item)
-{
-    if (item && cJSON_AddItemToObjectCS(object, key, item))
-        return true;
-    cJSON_Delete(item);
-    return false;
-}
-
 static bool fill_finding(cJSON *object, const struct finding *f)
 {
-    return add(object, "what", cJSON_CreateString(f->what)) && add(object, "required", cJSON_CreateBool(f->required)) &&
-           add(object, "ok", cJSON_CreateBool(f->ok)) && add(object, "detail", cJSON_CreateString(f->detail)) &&
-           add(object, "mend", f->mend ? cJSON_CreateString(f->mend) : cJSON_CreateNull());
+    return json_add(object, "what", cJSON_CreateString(f->what)) && json_add(object, "required", cJSON_CreateBool(f->required)) &&
+           json_add(object, "ok", cJSON_CreateBool(f->ok)) && json_add(object, "detail", cJSON_CreateString(f->detail)) &&
+           json_add(object, "mend", f->mend ? cJSON_CreateString(f->mend) : cJSON_CreateNull());
 }
 
 static bool fill(cJSON *object, const struct findings *findings)
 {
     cJSON *array = cJSON_CreateArray();
 
-    if (!add(object, "version", cJSON_CreateString(msb_version())) ||
-        !add(object, "fit", cJSON_CreateBool(findings_are_fit(findings))) ||
-        !add(object, "engine", findings->engine ? cJSON_CreateString(findings->engine) : cJSON_CreateNull())) {
+    if (!json_add(object, "version", cJSON_CreateString(msb_version())) ||
+        !json_add(object, "fit", cJSON_CreateBool(findings_are_fit(findings))) ||
+        !json_add(object, "engine", findings->engine ? cJSON_CreateString(findings->engine) : cJSON_CreateNull())) {
         cJSON_Delete(array);
         return false;
     }
-    if (!add(object, "findings", array))
+    if (!json_add(object, "findings", array))
         return false;
     for (size_t i = 0; i < findings->count; i++) {
         cJSON *item = cJSON_CreateObject();
 
-        if (!item || !cJSON_AddItemToArray(array, item)) {
-            cJSON_Delete(item);
-            return false;
-        }
-        if (!fill_finding(item, &findings->items[i]))
+        if (!json_append(array, item) || !fill_finding(item, &findings->items[i]))
             return false;
     }
     return true;
@@ -82,13 +69,10 @@ static bool fill(cJSON *object, const struct findings *findings)
 static int print_json(const struct findings *findings, msb_error **err)
 {
     cJSON *object = cJSON_CreateObject();
-    _cleanup_free_ char *text = object && fill(object, findings) ? cJSON_Print(object) : NULL;
+    int result = object && fill(object, findings) ? json_print(object, err) : fail_no_memory(err);
 
     cJSON_Delete(object);
-    if (!text)
-        return fail_no_memory(err);
-    printf("%s\n", text);
-    return 0;
+    return result;
 }
 
 static int set_json(void *target, const char *value, msb_error **err)
