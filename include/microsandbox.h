@@ -66,7 +66,8 @@ enum msb_error_code {
     MSB_ERR_VM = 8,       /* the VM ended before its workload did: a process of it died, or the guest kernel panicked */
     MSB_ERR_WORKLOAD = 9, /* the workload could not be started in the guest (see msb_vm_start) */
     MSB_ERR_TIMEOUT = 10,
-    MSB_ERR_PROTOCOL = 11, /* the other side sent what it must not */
+    MSB_ERR_PROTOCOL = 11,  /* the other side sent what it must not */
+    MSB_ERR_CANCELLED = 12, /* the caller's cancel descriptor was readable before the call was done */
 };
 
 /* MSB_OK for NULL. */
@@ -220,6 +221,14 @@ MSB_PUBLIC void msb_config_builder_set_user(msb_config_builder *builder, const c
 MSB_PUBLIC void msb_config_builder_set_hostname(msb_config_builder *builder, const char *hostname);
 /* Not 0: the guest gets a processor with hardware virtualization (emulated), and a /dev/kvm. Only the qemu engine can. */
 MSB_PUBLIC void msb_config_builder_set_nested(msb_config_builder *builder, int nested);
+/* One label of a host name (RFC 1123). Makes the VM a sandbox that others of the same user find by this name, and is its host name where
+   no other was set. A VM with a name needs no exec_path: without one it stays until it is stopped. */
+MSB_PUBLIC void msb_config_builder_set_name(msb_config_builder *builder, const char *name);
+/* Not 0: what is known of a named VM, and its log, stays when it has ended, until msb_sandbox_remove(). */
+MSB_PUBLIC void msb_config_builder_set_keep(msb_config_builder *builder, int keep);
+/* The VM is stopped when it has run for so long, or has been idle for so long (docs/options.md says what idle is); 0: never. */
+MSB_PUBLIC void msb_config_builder_set_timeout_ms(msb_config_builder *builder, uint64_t milliseconds);
+MSB_PUBLIC void msb_config_builder_set_idle_timeout_ms(msb_config_builder *builder, uint64_t milliseconds);
 
 /* Collects; only no memory can make it fail. The builder stays usable. */
 MSB_PUBLIC msb_config *msb_config_builder_build(const msb_config_builder *builder, msb_error **err);
@@ -258,6 +267,10 @@ MSB_PUBLIC void msb_vm_builder_set_kernel(msb_vm_builder *builder, const char *f
 MSB_PUBLIC void msb_vm_builder_set_user(msb_vm_builder *builder, const char *user);
 MSB_PUBLIC void msb_vm_builder_set_hostname(msb_vm_builder *builder, const char *hostname);
 MSB_PUBLIC void msb_vm_builder_set_nested(msb_vm_builder *builder, int nested);
+MSB_PUBLIC void msb_vm_builder_set_name(msb_vm_builder *builder, const char *name);
+MSB_PUBLIC void msb_vm_builder_set_keep(msb_vm_builder *builder, int keep);
+MSB_PUBLIC void msb_vm_builder_set_timeout_ms(msb_vm_builder *builder, uint64_t milliseconds);
+MSB_PUBLIC void msb_vm_builder_set_idle_timeout_ms(msb_vm_builder *builder, uint64_t milliseconds);
 
 /*
  * The workload's standard streams. The default is /dev/null for all three. The descriptors are duplicated when the VM starts and
@@ -313,6 +326,236 @@ MSB_PUBLIC int msb_vm_kill(msb_vm *vm, msb_error **err);
 
 /* Ends the VM by force when it runs, and frees the object. */
 MSB_PUBLIC void msb_vm_free(msb_vm *vm);
+
+/* ---- Sandboxes: VMs with a name ----------------------------------------------------------------------------------------------- */
+
+/*
+ * A VM with a name can be found by any process of the same user, while it runs and, when it is kept, afterwards: one started with
+ * msb_vm_launch(), which outlives its caller, and one started with msb_vm_spawn() alike. A handle stands for one sandbox; freeing it
+ * leaves the sandbox alone, and another can be had by name at any time, from any process. docs/sandboxes.md has the whole story,
+ * examples/sandbox.c a whole life.
+ *
+ * Waiting.   Every function that asks the sandbox for something takes `int timeout_ms, int cancel_fd`: how long it may take, -1 for
+ *            ever (MSB_ERR_TIMEOUT after that), and a descriptor, or -1, which ends the call once it is readable or hung up
+ *            (MSB_ERR_CANCELLED); nothing is read from it. A call that was given up may have had its effect all the same.
+ * Threads.   Any thread may call any function of a handle, several at once, but msb_sandbox_free().
+ * Gone.      What asks a sandbox that has ended for something fails with MSB_ERR_STATE; with MSB_ERR_NOT_FOUND when nothing is
+ *            known of it any more.
+ */
+typedef struct msb_sandbox msb_sandbox;
+
+/*
+ * Starts the VM so that it outlives its caller, and returns a handle once the guest is configured and the command, if there is one, runs.
+ * A VM without a name gets one. Of the caller nothing is held afterwards: standard input and output as of set_stdio are not used; what
+ * the workload writes goes to the sandbox's log and to whoever is attached, and its input is empty, or with flags MSB_LAUNCH_INPUT what
+ * those send who attach. With a terminal (set_tty) there is always input.
+ *
+ * NULL when it did not come so far; everything is ended then, and nothing kept. The error is as of msb_vm_wait(), and so are
+ * msb_vm_exit_status() and msb_vm_kernel_log(). MSB_ERR_IN_USE: there is a sandbox of this name. The VM stays the caller's; a launched
+ * sandbox is not a run of it.
+ */
+enum msb_launch_flags {
+    MSB_LAUNCH_INPUT = 1,
+};
+MSB_PUBLIC msb_sandbox *msb_vm_launch(msb_vm *vm, unsigned flags, int timeout_ms, int cancel_fd, msb_error **err);
+
+/* The VM's name; NULL when it has none. */
+MSB_PUBLIC const char *msb_vm_name(const msb_vm *vm);
+
+/* A new name, such as "quiet-otter-5f0c1a9e", that is most likely nobody's; free(3). */
+MSB_PUBLIC char *msb_sandbox_make_name(msb_error **err);
+
+/* The sandbox of this name, running or ended. MSB_ERR_NOT_FOUND: there is none. */
+MSB_PUBLIC msb_sandbox *msb_sandbox_open(const char *name, msb_error **err);
+
+/* All of the user's sandboxes by name, running and ended: an array of *count handles. NULL is an error, also when there are none. */
+MSB_PUBLIC msb_sandbox **msb_sandbox_list(size_t *count, msb_error **err);
+MSB_PUBLIC void msb_sandbox_list_free(msb_sandbox **list, size_t count);
+
+/* The sandbox itself is left alone. */
+MSB_PUBLIC void msb_sandbox_free(msb_sandbox *sandbox);
+
+/* ---- Looking at one ---- */
+
+MSB_PUBLIC const char *msb_sandbox_name(const msb_sandbox *sandbox);
+
+enum msb_sandbox_state {
+    MSB_SANDBOX_STARTING = 0,
+    MSB_SANDBOX_RUNNING = 1,
+    MSB_SANDBOX_STOPPING = 2,
+    MSB_SANDBOX_EXITED = 3, /* with an exit status of its workload */
+    MSB_SANDBOX_FAILED = 4, /* without; also when its monitor was killed, or the machine went down */
+};
+
+/* How it is now; -1 on failure. What a handle has seen end stays known to the handle when nothing else is left of it. */
+MSB_PUBLIC int msb_sandbox_state(msb_sandbox *sandbox, msb_error **err);
+MSB_PUBLIC const char *msb_sandbox_state_name(enum msb_sandbox_state state); /* static; NULL for no such state */
+
+/* All that is known of it as JSON: docs/sandboxes.md has the keys; free(3). */
+MSB_PUBLIC char *msb_sandbox_inspect(msb_sandbox *sandbox, msb_error **err);
+
+/* The index-th published port, with the host's port that it really has; to be freed with msb_port_free(). NULL after the last, and *err
+   is left alone then. */
+MSB_PUBLIC msb_port *msb_sandbox_port(msb_sandbox *sandbox, size_t index, msb_error **err);
+
+/*
+ * The log of a sandbox that was launched: what its workload wrote, in records, the oldest first. It can be read while it grows, by any number
+ * of readers; the oldest records go when it has reached its size. A reader belongs to one thread at a time, and outlives the handle.
+ */
+typedef struct msb_log_reader msb_log_reader;
+enum msb_log_stream {
+    MSB_LOG_STDOUT = 0, /* a terminal's too */
+    MSB_LOG_STDERR = 1,
+    MSB_LOG_NOTE = 2, /* a sentence of the log's own: that something was lost */
+};
+
+/* MSB_ERR_NOT_FOUND: there is no log. */
+MSB_PUBLIC msb_log_reader *msb_sandbox_log(const msb_sandbox *sandbox, msb_error **err);
+MSB_PUBLIC void msb_log_reader_free(msb_log_reader *reader);
+/* The next record: 1, and what was written by which stream, when (nanoseconds since the epoch); *bytes is valid until the next call.
+   0: there is no more, so far. -1: failure. */
+MSB_PUBLIC int msb_log_reader_next(msb_log_reader *reader, enum msb_log_stream *stream, uint64_t *realtime, const void **bytes,
+                                   size_t *size, msb_error **err);
+/* A descriptor that is readable when, after msb_log_reader_next() returned 0, there may be more. That the sandbox has ended is to be learnt
+   from msb_sandbox_fd(): then the log is complete. */
+MSB_PUBLIC int msb_log_reader_fd(const msb_log_reader *reader);
+
+/* Bytes, and nanoseconds since the start. What the guest says of itself is as true as the guest is. */
+struct msb_stats {
+    uint64_t uptime_ns;
+    uint64_t cpu_ns;          /* of all processes of the sandbox on the host */
+    uint64_t guest_user_ns;   /* of the guest's processors, as the guest says */
+    uint64_t guest_system_ns; /* the same */
+    uint64_t memory_limit;    /* memory_mib */
+    uint64_t memory_total;    /* what the guest's kernel has of it, as the guest says */
+    uint64_t memory_used;     /* by the guest: not free, and not to be had by dropping caches */
+    uint64_t memory_held;     /* on the host, by all processes of the sandbox; 0: not known */
+    uint64_t disk_read;       /* from and to exported files, by the fs devices */
+    uint64_t disk_written;
+    uint64_t network_received; /* by the guest's network card, as the guest says */
+    uint64_t network_sent;
+    uint64_t oom_kills;     /* processes that the guest's kernel ended for lack of memory */
+    uint32_t num_processes; /* in the guest */
+    uint32_t num_vcpus;
+    uint64_t reserved[8];
+};
+MSB_PUBLIC int msb_sandbox_stats(msb_sandbox *sandbox, struct msb_stats *stats, int timeout_ms, int cancel_fd, msb_error **err);
+
+/* ---- Its end ---- */
+
+/* A descriptor that is readable once msb_sandbox_wait() does not block: the handle's, the same each time. -1 on failure. */
+MSB_PUBLIC int msb_sandbox_fd(msb_sandbox *sandbox, msb_error **err);
+
+/* Waits until it has ended and nothing of it runs any more. Returns as msb_vm_wait(), each time again. */
+MSB_PUBLIC int msb_sandbox_wait(msb_sandbox *sandbox, int timeout_ms, int cancel_fd, msb_error **err);
+
+/* What a shell would show as `$?`; -1 while msb_sandbox_wait() or _state() has not seen it end. */
+MSB_PUBLIC int msb_sandbox_exit_status(const msb_sandbox *sandbox);
+
+/* SIGTERM to the workload (without one: everything is ended and files are synced), and after grace_ms the end by force. Returns once
+   that is on its way: msb_sandbox_wait() waits for the end. */
+MSB_PUBLIC int msb_sandbox_stop(msb_sandbox *sandbox, unsigned grace_ms, int timeout_ms, int cancel_fd, msb_error **err);
+/* Ends it by force, without syncing; returns once that is on its way. */
+MSB_PUBLIC int msb_sandbox_kill(msb_sandbox *sandbox, int timeout_ms, int cancel_fd, msb_error **err);
+/* Sends the workload a signal (a Linux number). MSB_ERR_STATE: there is no workload. */
+MSB_PUBLIC int msb_sandbox_signal(msb_sandbox *sandbox, int signal, int timeout_ms, int cancel_fd, msb_error **err);
+/* Tells the workload's terminal its new size. */
+MSB_PUBLIC int msb_sandbox_resize(msb_sandbox *sandbox, uint16_t rows, uint16_t columns, int timeout_ms, int cancel_fd,
+                                  msb_error **err);
+
+/* Forgets a sandbox that has ended, and removes its log. MSB_ERR_STATE: it runs. */
+MSB_PUBLIC int msb_sandbox_remove(msb_sandbox *sandbox, msb_error **err);
+
+/* ---- Commands in it ---- */
+
+/* What to run. Setters copy, cannot fail, and take NULL or 0 for the default, as builders do. */
+typedef struct msb_exec_options msb_exec_options;
+
+MSB_PUBLIC msb_exec_options *msb_exec_options_new(void); /* NULL: no memory */
+MSB_PUBLIC void msb_exec_options_free(msb_exec_options *options);
+
+/* Absolute, or a name without a slash that is looked up in the guest's PATH; required. */
+MSB_PUBLIC void msb_exec_options_set_exec_path(msb_exec_options *options, const char *path);
+MSB_PUBLIC void msb_exec_options_set_args(msb_exec_options *options, const char *const *args, size_t count);
+/* Added to the sandbox's own env, and replacing it variable by variable. */
+MSB_PUBLIC void msb_exec_options_set_env(msb_exec_options *options, const char *const *env, size_t count);
+/* Added to the sandbox's own rlimits, and replacing them one by one. */
+MSB_PUBLIC void msb_exec_options_set_rlimits(msb_exec_options *options, const char *const *limits, size_t count);
+/* The sandbox's own, when not set. */
+MSB_PUBLIC void msb_exec_options_set_workdir_path(msb_exec_options *options, const char *path);
+MSB_PUBLIC void msb_exec_options_set_user(msb_exec_options *options, const char *user);
+MSB_PUBLIC void msb_exec_options_set_tty(msb_exec_options *options, uint16_t rows, uint16_t columns);
+/* As msb_vm_builder_set_stdio(): duplicated when the command is started; -1, the default, is /dev/null. */
+MSB_PUBLIC void msb_exec_options_set_stdio(msb_exec_options *options, int in, int out, int err);
+/* Keeps standard output and standard error (with a terminal, what it shows) for msb_exec_output() and _errors(), at most so many bytes
+   of each; the rest is read and dropped. Replaces out and err of set_stdio. */
+MSB_PUBLIC void msb_exec_options_set_collect(msb_exec_options *options, size_t max_bytes);
+/* The command is ended by SIGKILL when it has run for so long; 0: never. */
+MSB_PUBLIC void msb_exec_options_set_timeout_ms(msb_exec_options *options, uint64_t milliseconds);
+/* Not 0: the command goes on when its handle is freed, or its caller ends. */
+MSB_PUBLIC void msb_exec_options_set_detach(msb_exec_options *options, int detach);
+
+/* A command that was started in a sandbox, or the attachment to a sandbox's workload. */
+typedef struct msb_exec msb_exec;
+
+/* Starts the command. That it could not be started is told by msb_exec_wait(). Any number at once. */
+MSB_PUBLIC msb_exec *msb_sandbox_exec(msb_sandbox *sandbox, const msb_exec_options *options, int timeout_ms, int cancel_fd,
+                                      msb_error **err);
+
+/* Joins descriptors to the workload of a sandbox that was launched: what it writes from now on goes to out and err, and what comes from in
+   goes to its input, whose end is its end (with a terminal it is not). -1 is nothing. The workload waits while one who is attached does
+   not read. Of several who are attached each gets all output. The exec ends with the workload; msb_exec_free() detaches before. */
+MSB_PUBLIC msb_exec *msb_sandbox_attach(msb_sandbox *sandbox, int in, int out, int err_fd, int timeout_ms, int cancel_fd,
+                                        msb_error **err);
+
+/* A descriptor that is readable when msb_exec_wait() has something to do: once the command has ended and all its output is written, and
+   with collected output whenever there is some to be taken in. */
+MSB_PUBLIC int msb_exec_fd(const msb_exec *exec);
+
+/*
+ * Waits until the command has ended and all its output is written. Returns its exit status, 0 to 255, 128+N when signal N killed it; each
+ * time again. -1 when there is none: MSB_ERR_WORKLOAD when it could not be started (msb_exec_exit_status() then is 125, 126 or 127),
+ * MSB_ERR_VM when the sandbox ended under it, and others. With a timeout of 0 it does what is to be done, and returns. One thread at
+ * a time.
+ */
+MSB_PUBLIC int msb_exec_wait(msb_exec *exec, int timeout_ms, int cancel_fd, msb_error **err);
+
+/* What a shell would show as `$?`; -1 while msb_exec_wait() has not seen the end. */
+MSB_PUBLIC int msb_exec_exit_status(const msb_exec *exec);
+/* Whether it was ended because of its timeout, and because the guest had no memory left. */
+MSB_PUBLIC int msb_exec_timed_out(const msb_exec *exec);
+MSB_PUBLIC int msb_exec_out_of_memory(const msb_exec *exec);
+
+/* What was collected until now, followed by a NUL byte that does not count; valid until the next msb_exec_wait(), and after the end
+   until the exec is freed. */
+MSB_PUBLIC const char *msb_exec_output(const msb_exec *exec, size_t *size);
+MSB_PUBLIC const char *msb_exec_errors(const msb_exec *exec, size_t *size);
+/* Whether more was written than was to be kept. */
+MSB_PUBLIC int msb_exec_truncated(const msb_exec *exec);
+
+/* Any thread may call these two while another waits. They return at once. */
+MSB_PUBLIC int msb_exec_signal(msb_exec *exec, int signal, msb_error **err);
+MSB_PUBLIC int msb_exec_resize(msb_exec *exec, uint16_t rows, uint16_t columns, msb_error **err);
+
+/* Ends a command by SIGKILL that still runs, unless it was to be detached, and lets go of its streams; returns at once. */
+MSB_PUBLIC void msb_exec_free(msb_exec *exec);
+
+/* ---- Files in it ---- */
+
+enum msb_copy_flags {
+    MSB_COPY_OWNERS = 1, /* keep owners and groups by number: on the host only root can. Into the guest they are always kept */
+};
+
+/*
+ * Copies a file, or a directory with what is in it. As with cp(1), it goes into the target when that is a directory, and else becomes the
+ * target, whose directory must be there; "DIRECTORY/." is what is in the directory. Links are copied as links. What comes from the
+ * guest is not trusted: nothing is written outside of the target, and neither devices nor set-user-ID bits are made. The calling thread
+ * reads and writes the host's files; it does not notice a cancellation while it waits for the host's own disk.
+ */
+MSB_PUBLIC int msb_sandbox_copy_in(msb_sandbox *sandbox, const char *host_path, const char *guest_path, unsigned flags,
+                                   int timeout_ms, int cancel_fd, msb_error **err);
+MSB_PUBLIC int msb_sandbox_copy_out(msb_sandbox *sandbox, const char *guest_path, const char *host_path, unsigned flags,
+                                    int timeout_ms, int cancel_fd, msb_error **err);
 
 #ifdef __cplusplus
 }

@@ -63,6 +63,7 @@ void config_clear(struct msb_config *config)
     free(config->kernel);
     free(config->user);
     free(config->hostname);
+    free(config->name);
     *config = (struct msb_config){ 0 };
 }
 
@@ -121,6 +122,10 @@ int config_copy(const struct msb_config *config, struct msb_config *copy, msb_er
     config_set_string(copy, &copy->user, config->user);
     config_set_string(copy, &copy->hostname, config->hostname);
     copy->nested = config->nested;
+    config_set_string(copy, &copy->name, config->name);
+    copy->keep = config->keep;
+    copy->timeout_ms = config->timeout_ms;
+    copy->idle_timeout_ms = config->idle_timeout_ms;
     if (config->no_memory || copy->no_memory) {
         config_clear(copy);
         return fail_no_memory(err);

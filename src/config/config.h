@@ -45,6 +45,9 @@ struct msb_config {
     char *user;
     char *hostname;
     bool nested;
+    char *name;
+    bool keep;
+    uint64_t timeout_ms, idle_timeout_ms;
     bool no_memory; /* a setter had none; validation says so */
 };
 
@@ -74,6 +77,13 @@ void warnings_clear(struct warnings *warnings);
  * both the caller's, to be cleared; after a failure both are empty. The terminal (process.tty, rows, columns) is left unset.
  */
 int config_validate(const struct msb_config *config, struct spec *spec, struct warnings *warnings, msb_error **err);
+
+/* The part of config_validate() that is about a process, for one that runs in a sandbox: fills spec->process. What is not set is left
+   for process_inherit(): the working directory is then empty. */
+int config_validate_exec(const struct msb_config *config, struct spec *spec, msb_error **err);
+
+/* Whether it can be the name of a sandbox; refuses it in the words of the option otherwise. */
+int config_check_name(const char *name, msb_error **err);
 
 /* The spec as JSON (docs/options.md says how); the caller frees it. */
 char *spec_to_json(const struct spec *spec, const struct warnings *warnings, msb_error **err);

@@ -163,3 +163,23 @@ void msb_config_builder_set_nested(msb_config_builder *builder, int nested)
 {
     builder->config.nested = nested != 0;
 }
+
+void msb_config_builder_set_name(msb_config_builder *builder, const char *name)
+{
+    config_set_string(&builder->config, &builder->config.name, name);
+}
+
+void msb_config_builder_set_keep(msb_config_builder *builder, int keep)
+{
+    builder->config.keep = keep != 0;
+}
+
+void msb_config_builder_set_timeout_ms(msb_config_builder *builder, uint64_t milliseconds)
+{
+    builder->config.timeout_ms = milliseconds;
+}
+
+void msb_config_builder_set_idle_timeout_ms(msb_config_builder *builder, uint64_t milliseconds)
+{
+    builder->config.idle_timeout_ms = milliseconds;
+}

@@ -169,13 +169,19 @@ static bool add_network(cJSON *object, const struct spec *spec)
                              : add(object, "subnet", cJSON_CreateNull()));
 }
 
-static bool add_process(cJSON *object, const struct process *process)
+static bool add_process(cJSON *object, bool has_process, const struct process *process)
 {
     return add_rlimits(object, process) && add(object, "workdir_path", string_or_null(process->workdir)) &&
-           add(object, "exec_path", string_or_null(process->exec_path)) &&
+           add(object, "exec_path", string_or_null(has_process ? process->exec_path : NULL)) &&
            add_strings(object, "args", process->args, process->num_args) &&
            add_strings(object, "env", process->env, process->num_env) && add(object, "user", string_or_null(process->user)) &&
            add(object, "tty", cJSON_CreateBool(process->tty));
+}
+
+/* Beyond 2^53 a JSON number is not exact everywhere; nobody waits 285,000 years for the difference. */
+static bool add_milliseconds(cJSON *object, const char *key, uint64_t milliseconds)
+{
+    return add(object, key, milliseconds ? cJSON_CreateNumber((double)milliseconds) : cJSON_CreateNull());
 }
 
 static bool add_all(cJSON *object, const struct spec *spec, const struct warnings *warnings)
@@ -183,11 +189,13 @@ static bool add_all(cJSON *object, const struct spec *spec, const struct warning
     return add(object, "log_level", cJSON_CreateString(msb_log_level_name(spec->log_level))) && add_rootfs(object, spec) &&
            add(object, "num_vcpus", cJSON_CreateNumber(spec->num_vcpus)) &&
            add(object, "memory_mib", cJSON_CreateNumber(spec->memory_mib)) && add_shares(object, spec) &&
-           add_network(object, spec) && (!spec->has_process || add_process(object, &spec->process)) &&
+           add_network(object, spec) && add_process(object, spec->has_process, &spec->process) &&
            add(object, "console_output", string_or_null(spec->console_output)) &&
            add(object, "engine", cJSON_CreateString(msb_engine_name(spec->engine))) &&
            add(object, "kernel", string_or_null(spec->kernel)) && add(object, "hostname", string_or_null(spec->hostname)) &&
            add(object, "nested", cJSON_CreateBool(spec->nested)) && add(object, "name", string_or_null(spec->name)) &&
+           add(object, "keep", cJSON_CreateBool(spec->keep)) && add_milliseconds(object, "timeout_ms", spec->timeout_ms) &&
+           add_milliseconds(object, "idle_timeout_ms", spec->idle_timeout_ms) &&
            add_strings(object, "warnings", warnings->items, warnings->count);
 }
 

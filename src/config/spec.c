@@ -61,14 +61,16 @@ void spec_encode(struct writer *w, const struct spec *spec)
     put_u32(w, spec->subnet.s_addr);
     put_u8(w, spec->subnet_bits);
     put_bool(w, spec->has_process);
-    if (spec->has_process)
-        process_encode(w, &spec->process);
+    process_encode(w, &spec->process);
     put_string(w, spec->console_output);
     put_u8(w, (uint8_t)spec->engine);
     put_string(w, spec->kernel);
     put_string(w, spec->hostname);
     put_bool(w, spec->nested);
     put_string(w, spec->name);
+    put_bool(w, spec->keep);
+    put_u64(w, spec->timeout_ms);
+    put_u64(w, spec->idle_timeout_ms);
 }
 
 static uint8_t get_u8_below(struct reader *r, uint8_t bound)
@@ -162,7 +164,7 @@ int spec_decode(struct reader *r, struct spec *spec, msb_error **err)
     get_shares(r, spec);
     get_network(r, spec);
     spec->has_process = get_bool(r);
-    if (spec->has_process && !process_decode(r, &spec->process))
+    if (!process_decode(r, &spec->process) || spec->has_process != (spec->process.exec_path[0] != '\0'))
         r->failed = true;
     spec->console_output = get_optional(r);
     spec->engine = (enum msb_engine)get_u8_below(r, MSB_ENGINE_UML + 1);
@@ -170,6 +172,9 @@ int spec_decode(struct reader *r, struct spec *spec, msb_error **err)
     spec->hostname = get_optional(r);
     spec->nested = get_bool(r);
     spec->name = get_optional(r);
+    spec->keep = get_bool(r);
+    spec->timeout_ms = get_u64(r);
+    spec->idle_timeout_ms = get_u64(r);
     if (r->failed) {
         spec_clear(spec);
         return fail(err, MSB_ERR_PROTOCOL, "the description of the VM is truncated or garbled");

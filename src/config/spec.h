@@ -52,14 +52,16 @@ struct spec {
     struct in_addr ip;
     struct in_addr subnet;
     uint8_t subnet_bits;
-    bool has_process; /* false: the sandbox has no command and stays until it is stopped */
-    struct process process;
-    char *console_output; /* absolute host path, or NULL */
+    bool has_process;       /* false: the sandbox has no command and stays until it is stopped */
+    struct process process; /* without: exec_path is empty, and the rest is what every exec inherits */
+    char *console_output;   /* absolute host path, or NULL */
     enum msb_engine engine;
-    char *kernel;   /* absolute host path, or NULL for the default */
-    char *hostname; /* NULL: "microsandbox" */
-    bool nested;    /* the guest gets hardware virtualization of its own */
-    char *name;     /* NULL: none given */
+    char *kernel;                         /* absolute host path, or NULL for the default */
+    char *hostname;                       /* NULL: "microsandbox" */
+    bool nested;                          /* the guest gets hardware virtualization of its own */
+    char *name;                           /* NULL: none, and nobody but the caller finds it */
+    bool keep;                            /* what is known of it stays when it has ended */
+    uint64_t timeout_ms, idle_timeout_ms; /* 0: none */
 };
 
 void spec_clear(struct spec *spec);

@@ -236,6 +236,29 @@ static int validate_hostname(struct validation *v)
     return v->spec->hostname ? 0 : fail_no_memory(v->err);
 }
 
+int config_check_name(const char *name, msb_error **err)
+{
+    struct text text = text_of(name, MSB_LENGTH_UNKNOWN);
+
+    if (is_label(text))
+        return 0;
+    return refuse(err, "name", text, "is no name for a sandbox; write letters, digits and inner hyphens, at most %d",
+                  LABEL_LENGTH_MAX);
+}
+
+static int validate_name(struct validation *v)
+{
+    if (v->config->keep && !v->config->name)
+        return fail(v->err, MSB_ERR_INVALID, "keep: a VM without a name cannot be kept; give it one");
+    v->spec->keep = v->config->keep;
+    v->spec->timeout_ms = v->config->timeout_ms;
+    v->spec->idle_timeout_ms = v->config->idle_timeout_ms;
+    if (!v->config->name)
+        return 0;
+    v->spec->name = strdup(v->config->name);
+    return v->spec->name ? config_check_name(v->config->name, v->err) : fail_no_memory(v->err);
+}
+
 static int validate_nested(struct validation *v)
 {
     enum msb_engine engine = v->config->engine;
@@ -258,7 +281,7 @@ int config_validate(const struct msb_config *config, struct spec *spec, struct w
         return fail_no_memory(err);
     if (validate_names(&v) < 0 || validate_rootfs(&v) < 0 || validate_resources(&v) < 0 || validate_shares(&v) < 0 ||
         validate_network(&v) < 0 || validate_process(&v) < 0 || validate_files(&v) < 0 || validate_hostname(&v) < 0 ||
-        validate_nested(&v) < 0) {
+        validate_nested(&v) < 0 || validate_name(&v) < 0) {
         spec_clear(spec);
         warnings_clear(warnings);
         return -1;

@@ -2,6 +2,7 @@
 /*
  * The workload: what is run, with which arguments, environment, limits, directory and user.
  */
+#include "config/inherit.h"
 #include "config/rlimit.h"
 #include "config/validate.h"
 
@@ -14,6 +15,12 @@ static int validate_exec_path(struct validation *v)
 {
     struct text value = text_of(v->config->exec_path, MSB_LENGTH_UNKNOWN);
 
+    /* A sandbox that can be found by its name can have commands later. */
+    if (!v->config->exec_path && v->config->name) {
+        v->spec->has_process = false;
+        v->spec->process.exec_path = strdup("");
+        return v->spec->process.exec_path ? 0 : fail_no_memory(v->err);
+    }
     if (!v->config->exec_path)
         return fail(v->err, MSB_ERR_INVALID, "exec_path is not set; name the program to run");
     if (value.length == 0)
@@ -58,56 +65,6 @@ static int validate_args(struct validation *v)
     return 0;
 }
 
-/* By name, and where names are equal by place. */
-static int compare_env(const void *a, const void *b)
-{
-    const char *const *one = *(const char *const *const *)a, *const *two = *(const char *const *const *)b;
-    size_t length_one = strcspn(*one, "="), length_two = strcspn(*two, "=");
-    int order = memcmp(*one, *two, length_one < length_two ? length_one : length_two);
-
-    if (order == 0 && length_one != length_two)
-        order = length_one < length_two ? -1 : 1;
-    return order ? order : (one > two) - (one < two);
-}
-
-static bool same_env_key(const char *a, const char *b)
-{
-    size_t length = strcspn(a, "=");
-
-    return length == strcspn(b, "=") && !memcmp(a, b, length);
-}
-
-/* Of several settings of one variable the last one counts, in the place of the first, as Docker does. Sorted, because an environment
-   may have many thousands. */
-static int copy_last_env(struct validation *v, char **items, size_t count)
-{
-    struct process *process = &v->spec->process;
-    char ***sorted = calloc(count + 1, sizeof(*sorted));
-    bool *repeated = calloc(count + 1, sizeof(*repeated));
-    bool ok = sorted && repeated;
-
-    for (size_t i = 0; ok && i < count; i++)
-        sorted[i] = &items[i];
-    if (ok && count)
-        qsort(sorted, count, sizeof(*sorted), compare_env);
-    for (size_t i = 0, next; ok && i < count; i = next) {
-        for (next = i + 1; next < count && same_env_key(*sorted[i], *sorted[next]); next++)
-            repeated[sorted[next] - items] = true;
-        process->env[sorted[i] - items] = strdup(*sorted[next - 1]);
-        ok = process->env[sorted[i] - items] != NULL;
-    }
-    for (size_t i = 0; ok && i < count; i++)
-        if (!repeated[i])
-            process->env[process->num_env++] = process->env[i];
-    if (ok)
-        memset(process->env + process->num_env, 0, (count - process->num_env) * sizeof(*process->env));
-    else
-        process->num_env = count;
-    free(sorted);
-    free(repeated);
-    return ok ? 0 : fail_no_memory(v->err);
-}
-
 static int validate_env(struct validation *v)
 {
     const struct string_list *env = &v->config->env;
@@ -125,19 +82,7 @@ static int validate_env(struct validation *v)
         msb_env_free(parsed);
     }
     v->spec->process.env = allocate_strings(v, "env", env->count);
-    return v->spec->process.env ? copy_last_env(v, env->items, env->count) : -1;
-}
-
-/* Of several limits of one resource the last one counts. */
-static void add_rlimit(struct process *process, struct rlimit_setting limit)
-{
-    for (size_t i = 0; i < process->num_rlimits; i++) {
-        if (process->rlimits[i].resource == limit.resource) {
-            process->rlimits[i] = limit;
-            return;
-        }
-    }
-    process->rlimits[process->num_rlimits++] = limit;
+    return v->spec->process.env ? process_assign_env(&v->spec->process, env->items, env->count, v->err) : -1;
 }
 
 static int validate_rlimits(struct validation *v)
@@ -158,7 +103,7 @@ static int validate_rlimits(struct validation *v)
             fail_prefix(&error, "rlimits");
             return fail_with(v->err, error);
         }
-        add_rlimit(process, limit);
+        process_add_rlimit(process, limit);
     }
     return 0;
 }
@@ -228,4 +173,18 @@ int validate_process(struct validation *v)
         validate_workdir(v) < 0 || validate_user(v) < 0)
         return -1;
     return validate_size(v);
+}
+
+int config_validate_exec(const struct msb_config *config, struct spec *spec, msb_error **err)
+{
+    struct validation v = { config, spec, NULL, err };
+
+    *spec = (struct spec){ 0 };
+    if (config->no_memory || validate_process(&v) < 0) {
+        spec_clear(spec);
+        return config->no_memory ? fail_no_memory(err) : -1;
+    }
+    if (!config->workdir_path)
+        spec->process.workdir[0] = '\0';
+    return 0;
 }

@@ -166,6 +166,26 @@ void msb_vm_builder_set_nested(msb_vm_builder *builder, int nested)
     builder->config.nested = nested != 0;
 }
 
+void msb_vm_builder_set_name(msb_vm_builder *builder, const char *name)
+{
+    config_set_string(&builder->config, &builder->config.name, name);
+}
+
+void msb_vm_builder_set_keep(msb_vm_builder *builder, int keep)
+{
+    builder->config.keep = keep != 0;
+}
+
+void msb_vm_builder_set_timeout_ms(msb_vm_builder *builder, uint64_t milliseconds)
+{
+    builder->config.timeout_ms = milliseconds;
+}
+
+void msb_vm_builder_set_idle_timeout_ms(msb_vm_builder *builder, uint64_t milliseconds)
+{
+    builder->config.idle_timeout_ms = milliseconds;
+}
+
 void msb_vm_builder_set_stdio(msb_vm_builder *builder, int in, int out, int err)
 {
     builder->stdio = (struct vm_stdio){ in, out, err };

@@ -72,6 +72,8 @@ static void set_machine(const struct guest_config *config, const struct guest_ro
 {
     msb_error *err = NULL;
 
+    if (machine_set_clock(config->realtime, &err) < 0)
+        warn(control, steal_pointer(&err));
     if (machine_add_entropy(root->dev, config->seed, sizeof(config->seed), &err) < 0)
         warn(control, steal_pointer(&err));
     machine_set_defaults(root->proc);
@@ -92,11 +94,6 @@ static uint64_t monotonic(void)
 
 static int become(const struct guest_config *config, struct guest_root *root, struct control *control, msb_error **err)
 {
-    msb_error *fault = NULL;
-
-    /* First, before the time that was true when it was sent is not true any more, and before a file is made. */
-    if (machine_set_clock(config->realtime, &fault) < 0)
-        warn(control, fault);
     if (set_hostname(config->hostname, err) < 0 || root_mount(config, root, err) < 0)
         return -1;
     root_furnish(root, control);

@@ -152,7 +152,7 @@ static int clone_monitor(struct start *start, int *pidfd, msb_error **err)
     return fail_errno(err, "execute `%s`", start->path);
 }
 
-static int make_spec_file(const struct spec *spec, msb_error **err)
+static int make_spec_file(const struct spec *spec, unsigned options, msb_error **err)
 {
     _cleanup_fd_ int fd = memfd_create("spec", MFD_CLOEXEC);
     struct writer w = { 0 };
@@ -160,6 +160,7 @@ static int make_spec_file(const struct spec *spec, msb_error **err)
 
     if (fd < 0)
         return fail_errno(err, "make a memfd");
+    put_u8(&w, (uint8_t)options);
     spec_encode(&w, spec);
     if (w.failed) {
         free(w.data);
@@ -179,10 +180,23 @@ static int check_stream(const char *name, int fd, msb_error **err)
     return fail(err, MSB_ERR_INVALID, "stdio: the descriptor %d for %s is not open", fd, name);
 }
 
-int monitor_start(const struct spec *spec, const struct vm_stdio *stdio, struct monitor_handle *monitor, msb_error **err)
+/* The first message, which waits in the socket for the monitor. */
+static int greet(int socket, msb_error **err)
+{
+    struct client client = { .socket = socket };
+    struct patience forever = patience_of(-1, -1);
+    struct request request = { 0 };
+
+    request_begin(&request, CONTROL_HELLO, 0);
+    put_u32(&request.writer, CONTROL_VERSION);
+    return client_send(&client, &request, NULL, 0, &forever, err);
+}
+
+int monitor_start(const struct spec *spec, const struct vm_stdio *stdio, unsigned options, struct monitor_handle *monitor,
+                  msb_error **err)
 {
     _cleanup_fd_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    _cleanup_fd_ int spec_file = make_spec_file(spec, err), ours = -1, theirs = -1;
+    _cleanup_fd_ int spec_file = make_spec_file(spec, options, err), ours = -1, theirs = -1;
     _cleanup_free_ char *path = NULL;
     int sockets[2];
 
@@ -211,46 +225,40 @@ int monitor_start(const struct spec *spec, const struct vm_stdio *stdio, struct 
             [MONITOR_FD_STDERR] = stdio->err < 0 ? null : stdio->err,
         },
     };
-    if (clone_monitor(&start, &monitor->pidfd, err) < 0)
+    if (greet(ours, err) < 0 || clone_monitor(&start, &monitor->pidfd, err) < 0)
         return -1;
     monitor->socket = steal_fd(&ours);
+    /* The process that was started makes another one, which is the monitor, and ends. */
+    if (options & LAUNCH_DETACH) {
+        waitid((idtype_t)P_PIDFD, (id_t)monitor->pidfd, &(siginfo_t){ 0 }, WEXITED | __WALL);
+        close(steal_fd(&monitor->pidfd));
+    }
     return 0;
 }
 
 /* ---- Talking to it ---------------------------------------------------------------------------------------------------------------- */
 
-int monitor_send(const struct monitor_handle *monitor, enum control type, const void *body, uint32_t size, msb_error **err)
+int monitor_send(const struct monitor_handle *monitor, struct request *request, msb_error **err)
 {
-    struct message_output out = { 0 };
-    size_t begin = message_begin(&out.queue, (enum message)type);
-    int sent;
+    struct client client = { .socket = monitor->socket };
+    struct patience forever = patience_of(-1, -1);
 
-    for (uint32_t i = 0; i < size; i++)
-        put_u8(&out.queue, ((const uint8_t *)body)[i]);
-    message_end(&out.queue, begin);
-    sent = message_output_flush(&out, monitor->socket);
-    message_output_clear(&out);
-    return sent == 1 ? 0 : fail_errno(err, "send to the VM's monitor");
+    return client_send(&client, request, NULL, 0, &forever, err);
 }
 
 /* The monitor's last message; false when it ended without one. */
-static bool receive_result(int socket, struct monitor_result *result, enum msb_error_code *code, char **message)
+static bool receive_result(int socket, struct result *result)
 {
-    struct message_input in = { .max = CONTROL_MESSAGE_MAX };
+    struct patience forever = patience_of(-1, -1);
+    struct client client;
     struct reader body;
     uint16_t type;
     bool received = false;
 
-    while (!received && message_input_fill(&in, socket) > 0) {
-        if (message_input_next(&in, &type, &body) != 1 || type != CONTROL_RESULT)
-            continue;
-        *code = get_u8(&body);
-        result->status = get_u8(&body);
-        *message = get_string(&body);
-        result->kernel_log = get_string(&body);
-        received = reader_done(&body);
-    }
-    message_input_clear(&in);
+    client_init(&client, socket);
+    while (!received && client_receive(&client, &type, &body, &forever, NULL) == 0)
+        received = type == CONTROL_RESULT && result_decode(&body, result);
+    client_close(&client);
     return received;
 }
 
@@ -278,20 +286,17 @@ int monitor_await(const struct monitor_handle *monitor, msb_error **err)
     return 0;
 }
 
-int monitor_collect(struct monitor_handle *monitor, struct monitor_result *result, msb_error **err)
+int monitor_collect(struct monitor_handle *monitor, struct result *result, msb_error **err)
 {
-    _cleanup_free_ char *message = NULL;
-    enum msb_error_code code = MSB_OK;
     siginfo_t info = { 0 };
     bool received;
 
-    *result = (struct monitor_result){ .status = STATUS_FAILED };
+    *result = (struct result){ .status = STATUS_FAILED };
     waitid((idtype_t)P_PIDFD, (id_t)monitor->pidfd, &info, WEXITED | __WALL);
-    received = receive_result(monitor->socket, result, &code, &message);
+    received = receive_result(monitor->socket, result);
     close(monitor->pidfd);
-    close(monitor->socket);
     *monitor = (struct monitor_handle){ -1, -1 };
     if (!received)
         return fail_monitor(&info, err);
-    return code == MSB_OK ? 0 : fail(err, code, "%s", message);
+    return result->code == MSB_OK ? 0 : fail(err, result->code, "%s", result->message);
 }

@@ -27,6 +27,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { STATUS_FAILED = 125, STATUS_SIGNAL = 128 };
@@ -266,9 +267,14 @@ static int pass_signal(struct monitor *monitor, uint8_t signal, msb_error **err)
 
 static int on_caller_message(struct monitor *monitor, uint16_t type, struct reader *body, msb_error **err)
 {
-    uint32_t first = type == CONTROL_STOP ? get_u32(body) : type == CONTROL_SIGNAL ? get_u8(body) : 0;
+    uint32_t request = get_u32(body);
+    uint32_t first = type == CONTROL_HELLO    ? get_u32(body)
+                     : type == CONTROL_STOP   ? get_u32(body)
+                     : type == CONTROL_SIGNAL ? get_u8(body)
+                                              : 0;
     uint16_t rows = type == CONTROL_RESIZE ? get_u16(body) : 0, columns = type == CONTROL_RESIZE ? get_u16(body) : 0;
 
+    (void)request;
     if (!reader_done(body))
         return fail(err, MSB_ERR_PROTOCOL, "the caller sent a bad message");
     switch (type) {
@@ -278,6 +284,8 @@ static int on_caller_message(struct monitor *monitor, uint16_t type, struct read
         return monitor->workload ? guest_resize(monitor->guest, monitor->workload, rows, columns, err) : 0;
     case CONTROL_STOP:
         return stop(monitor, first, err);
+    case CONTROL_HELLO:
+        return first == CONTROL_VERSION ? 0 : fail(err, MSB_ERR_PROTOCOL, "the caller is of another version");
     case CONTROL_KILL:
         end_by_force(monitor);
         return 0;
@@ -318,6 +326,7 @@ static void report_result(struct monitor *monitor)
 
     if (monitor->guest_ended)
         lines = lines_all(monitor->console);
+    put_u32(&out.queue, 0);
     put_u8(&out.queue, (uint8_t)msb_error_code(monitor->error));
     put_u8(&out.queue, (uint8_t)monitor->status);
     put_string(&out.queue, monitor->error ? msb_error_message(monitor->error) : NULL);
@@ -344,6 +353,7 @@ static int receive_spec(struct spec *spec, msb_error **err)
     if (data == MAP_FAILED)
         return fail_errno(err, "map the specification");
     r = (struct reader){ data, (size_t)st.st_size, false };
+    get_u8(&r);
     result = spec_decode(&r, spec, err);
     munmap(data, (size_t)st.st_size);
     close(MONITOR_FD_SPEC);
@@ -352,7 +362,11 @@ static int receive_spec(struct spec *spec, msb_error **err)
 
 static int configure(struct monitor *monitor, struct guest_config *config, msb_error **err)
 {
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
     config->log_level = (uint8_t)monitor->spec.log_level;
+    config->realtime = (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
     config->hostname = strdup(monitor->spec.hostname ? monitor->spec.hostname : "microsandbox");
     if (!config->hostname)
         return fail(err, MSB_ERR_NO_MEMORY, "out of memory");
@@ -444,7 +458,7 @@ int main(void)
     struct monitor monitor = {
         .output = -1,
         .launched = { .connections = -1, .console = -1, .net.member.lock = -1 },
-        .from_caller.max = CONTROL_MESSAGE_MAX,
+        .from_caller.max = CONTROL_TO_MONITOR_MAX,
     };
     msb_error *error = NULL;
 

@@ -5,9 +5,12 @@
  */
 #include "sandbox/vm.h"
 #include "sandbox/caller.h"
+#include "sandbox/sandbox.h"
+#include "util/cleanup.h"
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 struct msb_vm {
     struct spec spec;
@@ -53,16 +56,29 @@ char *msb_vm_to_json(const msb_vm *vm, msb_error **err)
 
 /* ---- Start and end -------------------------------------------------------------------------------------------------------------- */
 
+static void forget_last(msb_vm *vm)
+{
+    vm->exit_status = -1;
+    free(vm->kernel_log);
+    vm->kernel_log = NULL;
+}
+
+/* Takes the result. */
+static void remember_last(msb_vm *vm, struct result *result)
+{
+    vm->exit_status = result->status;
+    vm->kernel_log = steal_pointer(&result->kernel_log);
+    result_clear(result);
+}
+
 int msb_vm_spawn(msb_vm *vm, msb_error **err)
 {
     struct monitor_handle monitor = { -1, -1 };
 
     if (vm->monitor.socket >= 0)
         return fail(err, MSB_ERR_STATE, "the VM is running already");
-    vm->exit_status = -1;
-    free(vm->kernel_log);
-    vm->kernel_log = NULL;
-    if (monitor_start(&vm->spec, &vm->stdio, &monitor, err) < 0)
+    forget_last(vm);
+    if (monitor_start(&vm->spec, &vm->stdio, 0, &monitor, err) < 0)
         return -1;
     pthread_mutex_lock(&vm->lock);
     vm->monitor = monitor;
@@ -78,8 +94,8 @@ int msb_vm_fd(const msb_vm *vm)
 int msb_vm_wait(msb_vm *vm, msb_error **err)
 {
     struct monitor_handle monitor = vm->monitor;
-    struct monitor_result ended;
-    int result;
+    struct result ended;
+    int result, status;
 
     if (monitor.socket < 0)
         return fail(err, MSB_ERR_STATE, "the VM is not running");
@@ -90,9 +106,104 @@ int msb_vm_wait(msb_vm *vm, msb_error **err)
     vm->monitor = (struct monitor_handle){ -1, -1 };
     pthread_mutex_unlock(&vm->lock);
     result = monitor_collect(&monitor, &ended, err);
-    vm->exit_status = ended.status;
-    vm->kernel_log = ended.kernel_log;
-    return result < 0 ? -1 : ended.status;
+    status = ended.status;
+    remember_last(vm, &ended);
+    return result < 0 ? -1 : status;
+}
+
+/* ---- Launching ------------------------------------------------------------------------------------------------------------------ */
+
+static int ask_to_detach(struct client *client, const struct patience *patience, msb_error **err)
+{
+    struct request request = { 0 };
+
+    request_begin(&request, CONTROL_DETACH, 1);
+    return client_send(client, &request, NULL, 0, patience, err);
+}
+
+/* 0: it is up; -1: it is not, and *result is filled in when its monitor said why. */
+static int await_up(struct client *client, const struct patience *patience, struct result *result, msb_error **err)
+{
+    struct reader body;
+    uint16_t type;
+
+    if (client_receive(client, &type, &body, patience, err) < 0) {
+        if (err && *err && msb_error_code(*err) == MSB_ERR_STATE) {
+            msb_error_free(*err);
+            *err = NULL;
+            fail(err, MSB_ERR_VM, "the VM's monitor ended unexpectedly");
+        }
+        return -1;
+    }
+    if (type == CONTROL_DONE)
+        return 0;
+    if (type == CONTROL_ERROR)
+        return client_fail(&body, err);
+    if (type != CONTROL_RESULT || !result_decode(&body, result))
+        return fail(err, MSB_ERR_PROTOCOL, "the sandbox's monitor sent a bad answer");
+    return fail(err, result->code, "%s", result->message);
+}
+
+/* Hangs up, which ends it all, and waits until that is done. */
+static void give_up(struct client *client)
+{
+    enum { PATIENCE_MS = 5000 };
+    const struct patience patience = patience_of(PATIENCE_MS, -1);
+    struct reader body;
+    uint16_t type;
+
+    shutdown(client->socket, SHUT_WR);
+    while (client_receive(client, &type, &body, &patience, NULL) == 0)
+        continue;
+    client_close(client);
+}
+
+static int name_it(msb_vm *vm, msb_error **err)
+{
+    if (!vm->spec.name)
+        vm->spec.name = msb_sandbox_make_name(err);
+    return vm->spec.name ? 0 : -1;
+}
+
+static int launch(msb_vm *vm, unsigned options, struct client *client, const struct patience *patience, msb_error **err)
+{
+    static const struct vm_stdio nothing = { -1, -1, -1 };
+    struct monitor_handle monitor = { -1, -1 };
+    struct result result = { .status = -1 };
+    int up;
+
+    if (name_it(vm, err) < 0 || monitor_start(&vm->spec, &nothing, options, &monitor, err) < 0)
+        return -1;
+    client_init(client, monitor.socket);
+    up = ask_to_detach(client, patience, err);
+    if (up == 0)
+        up = await_up(client, patience, &result, err);
+    if (up < 0) {
+        give_up(client);
+        remember_last(vm, &result);
+    }
+    return up;
+}
+
+msb_sandbox *msb_vm_launch(msb_vm *vm, unsigned flags, int timeout_ms, int cancel_fd, msb_error **err)
+{
+    const struct patience patience = patience_of(timeout_ms, cancel_fd);
+    msb_error *error = NULL;
+    struct client client;
+
+    if (vm->monitor.socket >= 0)
+        return FAIL_NULL(fail(err, MSB_ERR_STATE, "the VM is running already"));
+    if (flags & ~(unsigned)MSB_LAUNCH_INPUT)
+        return FAIL_NULL(fail(err, MSB_ERR_INVALID, "flags \"%u\" has bits that mean nothing", flags));
+    forget_last(vm);
+    if (launch(vm, LAUNCH_DETACH | (flags & MSB_LAUNCH_INPUT ? LAUNCH_INPUT : 0), &client, &patience, &error) < 0)
+        return FAIL_NULL(fail_with(err, error));
+    return sandbox_launched(vm->spec.name, &client, err);
+}
+
+const char *msb_vm_name(const msb_vm *vm)
+{
+    return vm->spec.name;
 }
 
 int msb_vm_start(msb_vm *vm, msb_error **err)
@@ -127,52 +238,56 @@ void msb_vm_free(msb_vm *vm)
 
 /* ---- While it runs ---------------------------------------------------------------------------------------------------------------- */
 
-static int send_to(msb_vm *vm, enum control type, struct writer *body, msb_error **err)
+/* Frees the request in any case. */
+static int send_to(msb_vm *vm, struct request *request, msb_error **err)
 {
     int result;
 
     pthread_mutex_lock(&vm->lock);
-    if (vm->monitor.socket < 0)
+    if (vm->monitor.socket < 0) {
+        free(request->writer.data);
         result = fail(err, MSB_ERR_STATE, "the VM is not running");
-    else if (body->failed)
-        result = fail(err, MSB_ERR_NO_MEMORY, "out of memory");
-    else
-        result = monitor_send(&vm->monitor, type, body->data, (uint32_t)body->size, err);
+    } else {
+        result = monitor_send(&vm->monitor, request, err);
+    }
     pthread_mutex_unlock(&vm->lock);
-    free(body->data);
     return result;
 }
 
 int msb_vm_signal(msb_vm *vm, int signal, msb_error **err)
 {
-    struct writer body = { 0 };
+    struct request request = { 0 };
 
-    if (signal < 1 || signal > 64)
-        return fail(err, MSB_ERR_INVALID, "signal \"%d\" is none of Linux's, which are 1 to 64", signal);
-    put_u8(&body, (uint8_t)signal);
-    return send_to(vm, CONTROL_SIGNAL, &body, err);
+    if (check_signal(signal, err) < 0)
+        return -1;
+    request_begin(&request, CONTROL_SIGNAL, 0);
+    put_u8(&request.writer, (uint8_t)signal);
+    return send_to(vm, &request, err);
 }
 
 int msb_vm_resize(msb_vm *vm, uint16_t rows, uint16_t columns, msb_error **err)
 {
-    struct writer body = { 0 };
+    struct request request = { 0 };
 
-    put_u16(&body, rows);
-    put_u16(&body, columns);
-    return send_to(vm, CONTROL_RESIZE, &body, err);
+    request_begin(&request, CONTROL_RESIZE, 0);
+    put_u16(&request.writer, rows);
+    put_u16(&request.writer, columns);
+    return send_to(vm, &request, err);
 }
 
 int msb_vm_stop(msb_vm *vm, unsigned timeout_ms, msb_error **err)
 {
-    struct writer body = { 0 };
+    struct request request = { 0 };
 
-    put_u32(&body, timeout_ms);
-    return send_to(vm, CONTROL_STOP, &body, err);
+    request_begin(&request, CONTROL_STOP, 0);
+    put_u32(&request.writer, timeout_ms);
+    return send_to(vm, &request, err);
 }
 
 int msb_vm_kill(msb_vm *vm, msb_error **err)
 {
-    struct writer body = { 0 };
+    struct request request = { 0 };
 
-    return send_to(vm, CONTROL_KILL, &body, err);
+    request_begin(&request, CONTROL_KILL, 0);
+    return send_to(vm, &request, err);
 }

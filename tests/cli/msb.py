@@ -67,7 +67,7 @@ class DryRun(Scratch):
                 "mapped_dirs": [], "port_map": [], "scope": "group", "ip": None, "subnet": None, "rlimits": [],
                 "workdir_path": "/", "exec_path": "true", "args": [], "env": [], "user": None, "tty": False,
                 "console_output": None, "engine": "auto", "kernel": None, "hostname": None, "nested": False,
-                "name": None, "warnings": [],
+                "name": None, "keep": False, "timeout_ms": None, "idle_timeout_ms": None, "warnings": [],
             })
 
     def test_each_option(self):

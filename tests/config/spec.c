@@ -39,6 +39,9 @@ static void fill(struct spec *spec)
         .hostname = strdup("host"),
         .nested = true,
         .name = strdup("name"),
+        .keep = true,
+        .timeout_ms = 1500,
+        .idle_timeout_ms = 1ULL << 40,
     };
     spec->rootfs_layers[0] = strdup("/low");
     spec->rootfs_layers[1] = strdup("/high");
@@ -124,7 +127,7 @@ static void what_is_not_set_comes_back_as_not_set(void **state)
     assert_null(copy.hostname);
     assert_null(copy.name);
     assert_false(copy.has_process);
-    assert_null(copy.process.exec_path);
+    assert_string_equal(copy.process.exec_path, "");
     spec_clear(&copy);
     free(w.data);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Validation: what each option becomes in the spec, and the sentence with which each refusal is told. */
 #include "config/config.h"
+#include "config/inherit.h"
 
 #include <arpa/inet.h>
 #include <limits.h>
@@ -94,6 +95,7 @@ static void apply_string(msb_config_builder *builder, const char *option, const 
         { "kernel", msb_config_builder_set_kernel },
         { "user", msb_config_builder_set_user },
         { "hostname", msb_config_builder_set_hostname },
+        { "name", msb_config_builder_set_name },
     };
 
     for (size_t i = 0; i < LENGTH(setters); i++) {
@@ -150,6 +152,8 @@ static void apply(msb_config_builder *builder, const char *setting)
         msb_config_builder_set_engine(builder, (enum msb_engine)atoi(value));
     } else if (!strcmp(copy, "nested")) {
         msb_config_builder_set_nested(builder, atoi(value));
+    } else if (!strcmp(copy, "keep")) {
+        msb_config_builder_set_keep(builder, atoi(value));
     } else if (!strcmp(copy, "host_root")) {
         msb_config_builder_set_rootfs_host(builder);
     } else if (apply_list(builder, copy, NULL, 0)) {
@@ -167,6 +171,7 @@ static void apply(msb_config_builder *builder, const char *setting)
 
 #define PORT_FORM "write [ADDRESS:]HOST[:GUEST][/tcp|/udp], with ports from 1 to 65535"
 #define NO_HOST_NAME "is no host name; write letters, digits and inner hyphens, at most 63 between two dots (RFC 1123)"
+#define NO_NAME "is no name for a sandbox; write letters, digits and inner hyphens, at most 63"
 #define NO_USER "is no user; write NAME or UID, optionally with :GROUP or :GID, numbers below 4294967295"
 
 static const struct {
@@ -308,6 +313,12 @@ static const struct {
     { { "user=a b" }, MSB_ERR_INVALID, "user \"a b\" " NO_USER },
     { { "user=4294967295" }, MSB_ERR_INVALID, "user \"4294967295\" " NO_USER },
     { { "user=0:4294967295" }, MSB_ERR_INVALID, "user \"0:4294967295\" " NO_USER },
+    { { "keep=1" }, MSB_ERR_INVALID, "keep: a VM without a name cannot be kept; give it one" },
+    { { "name=" }, MSB_ERR_INVALID, "name \"\" " NO_NAME },
+    { { "name=.net" }, MSB_ERR_INVALID, "name \".net\" " NO_NAME },
+    { { "name=a.b" }, MSB_ERR_INVALID, "name \"a.b\" " NO_NAME },
+    { { "name=../a" }, MSB_ERR_INVALID, "name \"../a\" " NO_NAME },
+    { { "name=a-" }, MSB_ERR_INVALID, "name \"a-\" " NO_NAME },
     { { "hostname=" }, MSB_ERR_INVALID, "hostname \"\" " NO_HOST_NAME },
     { { "hostname=-a.b" }, MSB_ERR_INVALID, "hostname \"-a.b\" " NO_HOST_NAME },
     { { "hostname=a.b-" }, MSB_ERR_INVALID, "hostname \"a.b-\" " NO_HOST_NAME },
@@ -536,6 +547,10 @@ static void every_option_arrives(void **state)
     msb_config_builder_set_user(builder, "1000:users");
     msb_config_builder_set_hostname(builder, "A-1.example");
     msb_config_builder_set_nested(builder, 1);
+    msb_config_builder_set_name(builder, "web-1");
+    msb_config_builder_set_keep(builder, 1);
+    msb_config_builder_set_timeout_ms(builder, 1500);
+    msb_config_builder_set_idle_timeout_ms(builder, UINT64_MAX);
     assert_accepted(builder, &spec);
 
     assert_int_equal(spec.log_level, MSB_LOG_DEBUG);
@@ -584,9 +599,61 @@ static void every_option_arrives(void **state)
     assert_string_equal(spec.process.user, "1000:users");
     assert_string_equal(spec.hostname, "A-1.example");
     assert_true(spec.nested);
-    assert_null(spec.name);
+    assert_string_equal(spec.name, "web-1");
+    assert_true(spec.keep);
+    assert_true(spec.timeout_ms == 1500 && spec.idle_timeout_ms == UINT64_MAX);
     assert_false(spec.process.tty);
     spec_clear(&spec);
+}
+
+/* It can have commands later; what they inherit is judged all the same. */
+static void a_name_stands_in_for_a_command(void **state)
+{
+    msb_config_builder *builder = msb_config_builder_new();
+    static const char *const env[] = { "A=1" };
+    struct spec spec;
+
+    (void)state;
+    msb_config_builder_set_rootfs(builder, "dir");
+    msb_config_builder_set_name(builder, "a");
+    msb_config_builder_set_env(builder, env, 1);
+    assert_accepted(builder, &spec);
+    assert_false(spec.has_process);
+    assert_string_equal(spec.process.exec_path, "");
+    assert_int_equal(spec.process.num_env, 1);
+    assert_false(spec.keep);
+    spec_clear(&spec);
+}
+
+static void an_exec_inherits_what_it_does_not_set(void **state)
+{
+    char *base_env[] = { (char *)"A=1", (char *)"B=2" }, *own_env[] = { (char *)"C=3", (char *)"A=4" };
+    struct rlimit_setting base_limits[] = { { 7, 1, 2 }, { 1, 3, 4 } };
+    struct process base = { .env = base_env,
+                            .num_env = 2,
+                            .workdir = (char *)"/base",
+                            .user = (char *)"nobody",
+                            .rlimits = base_limits,
+                            .num_rlimits = 2 };
+    struct process own = { .workdir = strdup(""),
+                           .env = calloc(3, sizeof(char *)),
+                           .rlimits = calloc(16, sizeof(base_limits[0])) };
+
+    (void)state;
+    own.env[own.num_env++] = strdup(own_env[0]);
+    own.env[own.num_env++] = strdup(own_env[1]);
+    own.rlimits[own.num_rlimits++] = (struct rlimit_setting){ 7, 5, 6 };
+    assert_int_equal(process_inherit(&own, &base, NULL), 0);
+    assert_int_equal(own.num_env, 3);
+    assert_string_equal(own.env[0], "A=4");
+    assert_string_equal(own.env[1], "B=2");
+    assert_string_equal(own.env[2], "C=3");
+    assert_null(own.env[3]);
+    assert_string_equal(own.workdir, "/base");
+    assert_string_equal(own.user, "nobody");
+    assert_int_equal(own.num_rlimits, 2);
+    assert_true(own.rlimits[0].soft == 5 && own.rlimits[1].soft == 3);
+    process_clear(&own);
 }
 
 static void defaults_come_back(void **state)
@@ -789,6 +856,8 @@ int main(void)
         cmocka_unit_test(a_command_too_large_for_one_message_is_refused),
         cmocka_unit_test(a_million_arguments_are_the_most),
         cmocka_unit_test(every_option_arrives),
+        cmocka_unit_test(a_name_stands_in_for_a_command),
+        cmocka_unit_test(an_exec_inherits_what_it_does_not_set),
         cmocka_unit_test(defaults_come_back),
         cmocka_unit_test(setters_copy_and_replace),
         cmocka_unit_test(the_last_root_counts),
