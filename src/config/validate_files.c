@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 
 static char *host_directory(struct validation *v, const char *option, const char *path)
 {
@@ -19,6 +20,24 @@ static char *host_directory(struct validation *v, const char *option, const char
     if (absolute && !S_ISDIR(mode))
         return FAIL_NULL(refuse(v->err, option, text_of(path, MSB_LENGTH_UNKNOWN), "is no directory; name one"));
     return steal_pointer(&absolute);
+}
+
+/* Whether the guest's ownership has no place there. */
+static bool lacks_user_xattrs(const char *path)
+{
+    return getxattr(path, "user.containers.override_stat", NULL, 0) < 0 && errno == EOPNOTSUPP;
+}
+
+static int warn_of_lost_ownership(struct validation *v, const char *option, const char *path)
+{
+    _cleanup_free_ char *quoted = string_quote(path);
+
+    if (!quoted)
+        return fail_no_memory(v->err);
+    return warnings_add(v->warnings, v->err,
+                        "%s %s is on a file system without user xattrs; owners, set-id bits, devices and the like that the guest "
+                        "makes there last only as long as the VM",
+                        option, quoted);
 }
 
 /* A layer that is there twice counts where it is highest: what is above the lower one hides or repeats all of it. */
@@ -110,7 +129,13 @@ static int validate_upper(struct validation *v, const char *upper)
         return refuse(v->err, "rootfs upper", value,
                       "cannot be used with this machine as the root, whose changes are always discarded");
     v->spec->rootfs_upper = host_directory(v, "rootfs upper", upper);
-    return v->spec->rootfs_upper ? validate_upper_apart(v, upper) : -1;
+    if (!v->spec->rootfs_upper)
+        return -1;
+    /* Overlayfs marks directories there with xattrs of its own. */
+    if (lacks_user_xattrs(v->spec->rootfs_upper))
+        return refuse(v->err, "rootfs upper", value,
+                      "is on a file system without user xattrs, which an upper directory needs; name a directory on another one");
+    return validate_upper_apart(v, upper);
 }
 
 static int validate_native(struct validation *v)
@@ -120,7 +145,9 @@ static int validate_native(struct validation *v)
         return fail_no_memory(v->err);
     v->spec->rootfs_layers[0] = host_directory(v, "rootfs", v->config->rootfs);
     v->spec->num_rootfs_layers = 1;
-    return v->spec->rootfs_layers[0] ? 0 : -1;
+    if (!v->spec->rootfs_layers[0])
+        return -1;
+    return lacks_user_xattrs(v->spec->rootfs_layers[0]) ? warn_of_lost_ownership(v, "rootfs", v->spec->rootfs_layers[0]) : 0;
 }
 
 int validate_rootfs(struct validation *v)
@@ -168,7 +195,7 @@ static int validate_share(struct validation *v, const char *text, struct spec_sh
     if (!strcmp(share->guest, "/"))
         return refuse(v->err, option, text_of(text, MSB_LENGTH_UNKNOWN),
                       "would hide the guest's whole root; use rootfs for that");
-    return 0;
+    return !share->read_only && lacks_user_xattrs(share->host) ? warn_of_lost_ownership(v, option, share->host) : 0;
 }
 
 static int refuse_overlap(struct validation *v, size_t index, size_t other)

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hosts in trouble: full, read-only, without xattrs, or gone. Where a file system has to be mounted, only as root."""
+import contextlib
+import os
+import shutil
+import subprocess
+import time
+
+from harness import equal, expect, test
+
+
+@contextlib.contextmanager
+def mounted(path, *arguments):
+    os.mkdir(path)
+    subprocess.run(["mount", *arguments, path], check=True)
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "--lazy", path], check=True)
+
+
+@test
+def a_full_disk_is_reported(t):
+    if os.getuid() != 0:
+        return
+    script = r"""
+import errno, os, sys
+os.chdir(sys.argv[1])
+def error(call):
+    try:
+        call()
+    except OSError as e:
+        return errno.errorcode[e.errno]
+def fill():
+    with open("big", "wb", buffering=0) as file:
+        for i in range(100):
+            file.write(b"x" * 100000)
+            os.fsync(file.fileno())
+assert error(fill) == "ENOSPC", error(fill)
+fd = os.open("other", os.O_CREAT | os.O_RDWR)
+assert error(lambda: os.posix_fallocate(fd, 0, 10000000)) == "ENOSPC"
+def many():
+    for i in range(100000):
+        os.mkdir(f"d{i}")
+assert error(many) == "ENOSPC"
+before = os.statvfs(".")
+assert before.f_bavail * before.f_frsize < 100000, before
+# Room again: all goes on.
+os.unlink("big")
+with open("again", "wb") as file:
+    file.write(b"y" * 300000)
+    file.flush()
+    os.fsync(file.fileno())
+assert os.path.getsize("again") == 300000
+print("good")
+"""
+    with mounted(t.path("disk"), "-t", "tmpfs", "-o", "size=1M,nr_inodes=500", "none"):
+        equal(t.output("-v", f"{t.path('disk')}:/disk", "python3", "-c", script, "/disk"), b"good\n")
+        equal(os.path.getsize(t.path("disk/again")), 300000)
+    with mounted(t.path("disk2"), "-t", "tmpfs", "-o", "size=4M,nr_inodes=500", "none"):
+        shutil.copytree(t.make_root(), t.path("disk2/root"), symlinks=True)
+        done = t.run("--rootfs", t.path("disk2/root"), "--", "sh", "-c",
+                     "busybox dd if=/dev/zero of=/big bs=100k count=100 conv=fsync 2>&1; echo $?; rm /big; "
+                     "busybox dd if=/dev/zero of=/small bs=100k count=2 conv=fsync 2>/dev/null; echo $?")
+        assert b"No space left" in done.stdout and done.stdout.endswith(b"\n0\n"), done
+
+
+@test
+def a_read_only_file_system_of_the_host_refuses_changes(t):
+    if os.getuid() != 0:
+        return
+    os.mkdir(t.path("source"))
+    with open(t.path("source/file"), "w", encoding="ascii") as file:
+        file.write("content")
+    os.symlink("file", t.path("source/link"))
+    with mounted(t.path("disk"), "-t", "tmpfs", "none") as disk:
+        shutil.copytree(t.path("source"), disk, symlinks=True, dirs_exist_ok=True)
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        # Not asked to be read-only, so that it is the host's kernel that says so.
+        done = t.host("-v", f"{disk}:/disk", "--", "sh", "-c",
+                      "cd /disk; cat file; echo x >file; echo x >new; rm file; mkdir d; mv file e; ln file e; ln -s a b; chmod 600 file; "
+                      "chown 1 file; chown -h 1 link; touch file; mkfifo f; truncate -s 1 file; setfattr -n user.a file 2>/dev/null; "
+                      "python3 -c 'import os; os.setxattr(\"file\", \"user.a\", b\"\")'; cat file")
+        equal(done.stdout, b"contentcontent")
+        equal(done.stderr.count(b"Read-only file system"), 14)
+
+
+@test
+def without_xattrs_ownership_lasts_as_long_as_the_vm(t):
+    if os.getuid() != 0:
+        return
+    with mounted(t.path("plain"), "-t", "ramfs", "none") as plain:
+        os.mkdir(os.path.join(plain, "upper"))
+        done = t.host("-v", f"{plain}:/plain", "--", "sh", "-c",
+                      "cd /plain; touch f; chown 33:44 f; chmod 4755 f; mkfifo p; stat -c '%u:%g %a %F' f p")
+        expect(done, 0, "without user xattrs")
+        equal(done.stdout, b"33:44 4755 regular empty file\n0:0 644 fifo\n")
+        equal(os.stat(os.path.join(plain, "f")).st_mode, 0o100755)
+        done = t.run("--layer", t.make_root(), "--upper", os.path.join(plain, "upper"), "true")
+        expect(done, 125, "without user xattrs")
+        # What is only read needs none.
+        equal(t.host("-v", f"{plain}:/plain:ro", "true").stderr, b"")
+
+
+@test
+def a_directory_that_goes_away_is_an_error_and_no_more(t):
+    os.makedirs(t.path("share/inner/deep"))
+    with open(t.path("share/inner/deep/file"), "w", encoding="ascii") as file:
+        file.write("content\n")
+    script = r"""
+cd /share/inner/deep; exec 3<file; cat file; echo up; read -r _
+cat <&3; cat file; ls .; echo x >new; mkdir d; stat file; cd /share && ls; echo new >again && cat again; echo end
+"""
+    with t.running("--rootfs", "host", "-v", f"{t.path('share')}:/share", "sh", "-c", script, until=b"content\nup\n") as process:
+        shutil.rmtree(t.path("share/inner"))
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        said, errors = process.communicate(timeout=60)
+    # What is open is still there.
+    equal(said, b"content\nnew\nend\n")
+    assert errors.count(b"No such file") + errors.count(b"Stale file handle") >= 3 and b"cannot create new" in errors, errors
+    # The mapped directory itself.
+    with t.running("--rootfs", "host", "-v", f"{t.path('share')}:/share", "sh", "-c",
+                   "cd /share; echo up; read -r _; ls; cat again; echo x >new; ls /usr >/dev/null && echo end") as process:
+        shutil.rmtree(t.path("share"))
+        time.sleep(0.1)
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        said, errors = process.communicate(timeout=60)
+    assert said.endswith(b"end\n") and errors.count(b"No such file") + errors.count(b"Stale file handle") >= 1, (said, errors)
