@@ -55,7 +55,8 @@ static int describe(const struct engine_vm *vm, struct kvm_setup *setup, msb_err
     for (size_t i = 0; i < vm->num_devices; i++)
         setup->devices[i] =
             (struct kvm_setup_device){ .virtio_id = vm->devices[i].kind, .socket = (uint32_t)vm->devices[i].socket };
-    if (!setup->kernel_path || asprintf(&setup->command_line, "%s%s%s", platform_args, vm->kernel_log ? "" : "quiet ",
+    /* "quiet" comes first: a console that is registered before it is read is sent all that was logged until then. */
+    if (!setup->kernel_path || asprintf(&setup->command_line, "%s%s%s", vm->kernel_log ? "" : "quiet ", platform_args,
                                         vm->extra_args ? vm->extra_args : "") < 0) {
         setup->command_line = NULL;
         return fail(err, MSB_ERR_NO_MEMORY, "out of memory");
