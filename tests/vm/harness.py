@@ -14,10 +14,26 @@ import time
 
 tests = []
 
+# How many times slower than usual this machine is: inside an emulated one, all time limits are too short.
+SLOW = float(os.environ.get("MSB_TEST_SLOW", "1"))
+
 
 def test(function):
     tests.append(function)
     return function
+
+
+class Process(subprocess.Popen):
+    """A process whose time limits are stretched on a slow machine."""
+
+    def wait(self, timeout=None):
+        return super().wait(timeout and timeout * SLOW)
+
+    def communicate(self, input=None, timeout=None):  # pylint: disable=redefined-builtin
+        return super().communicate(input, timeout and timeout * SLOW)
+
+
+subprocess.Popen = Process
 
 
 class Context:
@@ -71,6 +87,17 @@ class Context:
             for stream in process.stdin, process.stdout, process.stderr:
                 if stream:
                     stream.close()
+
+    def kernel(self, name):
+        """The file of a guest kernel of that name, or None when there is none."""
+        for file in "vmlinux", "vmlinuz":
+            path = os.path.join(self.build, "kernel", name, file)
+            if os.path.exists(path):
+                return path
+        return None
+
+    def sleep(self, seconds):
+        time.sleep(seconds * SLOW)
 
     def path(self, name):
         return os.path.join(self.dir, name)
@@ -129,7 +156,7 @@ def wait_gone(pids, seconds):
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             fds.append((pid, os.pidfd_open(pid)))
-    end = time.monotonic() + seconds
+    end = time.monotonic() + seconds * SLOW
     left = []
     import select
 
@@ -152,3 +179,29 @@ def directory():
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def memory_of(pid):
+    """The memory of the process pid and all below it, in KiB of proportional set size: [(name, KiB)] without that of the guest, and that
+    of the guest. Only for root."""
+    guest = 0
+    ours = []
+    for process in [pid, *sorted(children(pid))]:
+        with open(f"/proc/{process}/comm", encoding="utf-8") as file:
+            name = file.read().strip()
+        own = 0
+        with open(f"/proc/{process}/smaps", encoding="utf-8") as file:
+            for line in file:
+                word = line.split(maxsplit=1)[0]
+                if not word.endswith(":"):
+                    is_guest = any(file in line for file in GUEST_MEMORY)
+                elif word == "Pss:" and is_guest:
+                    guest += int(line.split()[1])
+                elif word == "Pss:":
+                    own += int(line.split()[1])
+        ours.append((name, own))
+    return ours, guest
+
+
+# The files that hold guest memory, as the engines name them.
+GUEST_MEMORY = "memfd:guest memory", "memfd:memory-backend-memfd", "vm_file"

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each guest kernel with processors and memory of several sizes, and what a sandbox costs the host."""
+import hashlib
+import os
+import random
+
+from harness import equal, expect, memory_of, test
+
+# vCPUs and MiB: each of 1, 2 and 4, with little memory and with more than fits below the hole at 3 GiB.
+MACHINES = [(1, 128), (1, 4096), (2, 512), (4, 128), (4, 4096)]
+
+SHOW = "nproc; grep MemTotal /proc/meminfo; grep -c ^processor /proc/cpuinfo; cat /data/in; cat >/data/out; sha256sum </data/out"
+
+
+def machine_test(kernel, cpus, memory):
+    def run(t):
+        path = t.kernel(kernel)
+        if t.engine == "uml" or not path:
+            return
+        os.mkdir(t.path("share"))
+        with open(t.path("share/in"), "w", encoding="ascii") as file:
+            file.write("from the host\n")
+        data = random.randbytes(1 << 20)
+        lines = t.output("--kernel", path, "--cpus", str(cpus), "-m", f"{memory}m", "-v", f"{t.path('share')}:/data", "sh", "-c", SHOW,
+                         stdin=data).decode().splitlines()
+        equal(lines[0], str(cpus))
+        kib = int(lines[1].split()[1])
+        # What the kernel takes for itself is not in it: its own image, and a 64th for the table of pages.
+        assert (memory - memory // 32 - 64) << 10 < kib <= memory << 10, lines[1]
+        equal(lines[2], str(cpus))
+        equal(lines[3], "from the host")
+        equal(lines[4].split()[0], hashlib.sha256(data).hexdigest())
+        with open(t.path("share/out"), "rb") as file:
+            assert file.read() == data
+
+    run.__name__ = f"{kernel}_kernel_with_{cpus}_processors_and_{memory}_mebibytes"
+    test(run)
+
+
+for name in "lean", "cloud":
+    for machine in MACHINES:
+        machine_test(name, *machine)
+
+
+@test
+def many_processors(t):
+    if t.engine != "kvm":
+        return  # QEMU's emulation takes a thread of the host's for each
+    equal(t.output("--cpus", "32", "nproc"), b"32\n")
+
+
+@test
+def an_idle_sandbox_costs_little_memory(t):
+    """All processes of ours, from msb to the last device, beside the guest's memory: at most 5 MiB."""
+    if os.getuid() != 0 or t.engine == "qemu":
+        return  # nobody else may look; QEMU alone takes more
+    with t.running("--rootfs", "host", "-m", "128m", "--scope", "none", "sh", "-c", "echo up; exec sleep 1000") as process:
+        ours, guest = memory_of(process.pid)
+        assert guest > 8 << 10, guest
+        assert len(ours) >= 5, ours
+        assert sum(kib for _, kib in ours) <= 5 << 10, ours
+
+
+@test
+def the_guest_s_free_memory_goes_back(t):
+    """Free page reporting: what the guest freed, the host has again."""
+    if os.getuid() != 0 or t.engine == "uml":
+        return
+    script = "import sys; x = bytearray(200 << 20); x = None; print('up', flush=True); sys.stdin.readline()"
+    with t.running("--rootfs", "host", "-m", "512m", "python3", "-c", script) as process:
+        # The kernel reports pages that stay free, every two seconds.
+        for _ in range(100):
+            _, guest = memory_of(process.pid)
+            if guest < 180 << 10:
+                break
+            t.sleep(0.2)
+        assert guest < 180 << 10, guest
+        expect_end(process)
+
+
+def expect_end(process):
+    process.stdin.write(b"\n")
+    process.stdin.close()
+    equal(process.wait(30), 0)
+
+
+@test
+def a_kernel_that_is_cut_off(t):
+    if t.engine != "kvm":
+        return  # QEMU finds out by itself, or not
+    path = t.kernel("lean") or t.kernel("cloud")
+    with open(path, "rb") as file:
+        head = file.read(6 << 20)
+    with open(t.path("vmlinux"), "wb") as file:
+        file.write(head)
+    expect(t.host("--kernel", t.path("vmlinux"), "true"), 125, "is truncated")
+    expect(t.host("-m", "8m", "true"), 125, "memory is too small")
