@@ -72,8 +72,6 @@ static void set_machine(const struct guest_config *config, const struct guest_ro
 {
     msb_error *err = NULL;
 
-    if (machine_set_clock(config->realtime, &err) < 0)
-        warn(control, steal_pointer(&err));
     if (machine_add_entropy(root->dev, config->seed, sizeof(config->seed), &err) < 0)
         warn(control, steal_pointer(&err));
     machine_set_defaults(root->proc);
@@ -94,6 +92,11 @@ static uint64_t monotonic(void)
 
 static int become(const struct guest_config *config, struct guest_root *root, struct control *control, msb_error **err)
 {
+    msb_error *fault = NULL;
+
+    /* First, before the time that was true when it was sent is not true any more, and before a file is made. */
+    if (machine_set_clock(config->realtime, &fault) < 0)
+        warn(control, fault);
     if (set_hostname(config->hostname, err) < 0 || root_mount(config, root, err) < 0)
         return -1;
     root_furnish(root, control);
@@ -118,8 +121,8 @@ static void sync_files(void *data)
     sync();
 }
 
-/* asked: when the connection was begun. */
-static int serve(struct control *control, uint64_t asked, msb_error **err)
+/* connected: when the host heard of us, and looked at its clock, at the earliest. */
+static int serve(struct control *control, uint64_t connected, msb_error **err)
 {
     struct guest_config config = { 0 };
     struct guest_root root;
@@ -128,8 +131,7 @@ static int serve(struct control *control, uint64_t asked, msb_error **err)
     say_hello(control);
     if (receive_config(control, &config, err) < 0)
         return -1;
-    /* The host's time is from somewhere between the question and the answer. */
-    config.realtime += (monotonic() - asked) / 2;
+    config.realtime += (monotonic() - connected) / 2;
     if (become(&config, &root, control, err) < 0)
         return -1;
     control_send(control, MESSAGE_READY);
@@ -160,7 +162,7 @@ int main(void)
 {
     struct control control;
     msb_error *err = NULL;
-    uint64_t asked;
+    uint64_t connected;
     int fd;
 
     if (getpid() != 1) {
@@ -170,14 +172,14 @@ int main(void)
     fill_standard_files();
     modules_load("/modules/order");
     modules_load("/nested/order");
-    asked = monotonic();
     fd = vsock_connect(PORT_CONTROL, true, &err);
+    connected = monotonic();
     if (fd < 0) {
         fprintf(stderr, "init: %s\n", msb_error_message(err));
         machine_reset();
     }
     control_init(&control, fd);
-    if (serve(&control, asked, &err) < 0)
+    if (serve(&control, connected, &err) < 0)
         report(&control, err);
     machine_reset();
 }

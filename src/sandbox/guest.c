@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <time.h>
 
 struct guest_process {
     struct guest *guest;
@@ -55,8 +56,9 @@ struct guest {
     struct loop_source *source;
     struct message_input input;
     struct message_output output;
-    bool greeted; /* HELLO has come */
-    bool failed;  /* nothing more is said or heard */
+    size_t config; /* where the configuration begins in it */
+    bool greeted;  /* HELLO has come */
+    bool failed;   /* nothing more is said or heard */
     uint32_t last_id;
     struct guest_process *processes;
     struct newcomer *newcomers;
@@ -444,8 +446,13 @@ static void control_ready(struct loop_source *source, int fd, uint32_t events, v
         receive(guest);
 }
 
+/* Booting took a while since the configuration was written: its time becomes now's. */
 static int take_control(struct guest *guest, int fd, msb_error **err)
 {
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    guest_config_set_time(&guest->output.queue, guest->config, (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec);
     guest->control = fd;
     guest->source = loop_add(guest->loop, fd, EPOLLIN, control_ready, guest, err);
     return guest->source ? flush(guest, err) : -1;
@@ -478,6 +485,7 @@ struct guest *guest_new(struct loop *loop, const struct guest_config *config, co
         return FAIL_NULL(fail(err, MSB_ERR_NO_MEMORY, "out of memory"));
     *guest = (struct guest){ .loop = loop, .events = events, .data = data, .control = -1, .input.max = MESSAGE_TO_HOST_MAX };
     begin = message_begin(&guest->output.queue, MESSAGE_CONFIG);
+    guest->config = guest->output.queue.size;
     guest_config_encode(&guest->output.queue, config);
     message_end(&guest->output.queue, begin);
     return guest;

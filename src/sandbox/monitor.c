@@ -27,7 +27,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { STATUS_FAILED = 125, STATUS_SIGNAL = 128 };
@@ -362,11 +361,7 @@ static int receive_spec(struct spec *spec, msb_error **err)
 
 static int configure(struct monitor *monitor, struct guest_config *config, msb_error **err)
 {
-    struct timespec now;
-
-    clock_gettime(CLOCK_REALTIME, &now);
     config->log_level = (uint8_t)monitor->spec.log_level;
-    config->realtime = (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
     config->hostname = strdup(monitor->spec.hostname ? monitor->spec.hostname : "microsandbox");
     if (!config->hostname)
         return fail(err, MSB_ERR_NO_MEMORY, "out of memory");

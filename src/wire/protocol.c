@@ -82,6 +82,15 @@ void guest_config_encode(struct writer *w, const struct guest_config *config)
     encode_network(w, &config->network);
 }
 
+void guest_config_set_time(struct writer *w, size_t begin, uint64_t realtime)
+{
+    struct writer over = { .data = w->data, .size = begin + 1, .capacity = w->capacity };
+
+    /* Behind the log level; there is room, since it was written before. */
+    if (!w->failed)
+        put_u64(&over, realtime);
+}
+
 /* A name is one component, so that it cannot leave the top of the shares' file system. */
 static bool is_share(const struct guest_share *share)
 {

@@ -107,7 +107,7 @@ struct guest_network {
 /* What PID 1 is told before anything runs. */
 struct guest_config {
     uint8_t log_level;
-    uint64_t realtime; /* nanoseconds since the epoch, to set the clock */
+    uint64_t realtime; /* nanoseconds since the epoch, to set the clock: of the moment when it was sent */
     uint8_t seed[64];  /* from the host's getrandom(2), credited to the guest's entropy pool */
     char *hostname;
     /* The file system with tag "root": num_layers 0 means that it is the guest's root as it is; otherwise it has directories
@@ -134,6 +134,8 @@ bool guest_stats_decode(struct reader *r, struct guest_stats *stats);
 
 void guest_config_clear(struct guest_config *config);
 void guest_config_encode(struct writer *w, const struct guest_config *config);
+/* Replaces the time in a configuration that was encoded at this offset. */
+void guest_config_set_time(struct writer *w, size_t begin, uint64_t realtime);
 bool guest_config_decode(struct reader *r, struct guest_config *config);
 
 /* Starts a message in w: reserves the header; message_end() fills the size in. A failed writer stays failed. */

@@ -265,6 +265,29 @@ static void config_comes_back(void **state)
     free(w.data);
 }
 
+static void the_time_of_a_config_is_replaced(void **state)
+{
+    struct writer w = { 0 }, before = encoded_config();
+    struct guest_config config;
+    struct reader r;
+    size_t begin;
+
+    (void)state;
+    put_raw(&w, "before", 6);
+    begin = w.size;
+    put_raw(&w, before.data, before.size);
+    guest_config_set_time(&w, begin, 1700000000000000001);
+    assert_int_equal(w.size, begin + before.size);
+    r = (struct reader){ w.data + begin, w.size - begin, false };
+    assert_true(guest_config_decode(&r, &config));
+    assert_true(config.realtime == 1700000000000000001);
+    assert_int_equal(config.log_level, 4);
+    assert_int_equal(config.seed[0], 1);
+    guest_config_clear(&config);
+    free(w.data);
+    free(before.data);
+}
+
 static bool share_decodes(const char *name, const char *guest)
 {
     struct guest_share share = { (char *)name, (char *)guest, false, false };
@@ -499,6 +522,7 @@ int main(void)
         cmocka_unit_test(process_comes_back),
         cmocka_unit_test(limits_are_checked),
         cmocka_unit_test(config_comes_back),
+        cmocka_unit_test(the_time_of_a_config_is_replaced),
         cmocka_unit_test(share_names_are_checked),
         cmocka_unit_test(truncated_and_garbled_are_refused),
         cmocka_unit_test(message_has_its_size),
