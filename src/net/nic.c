@@ -8,8 +8,8 @@
  * done there, and everybody behind sees only the copy.
  *
  * The driver hears late of what was sent, since hearing of it costs it an interrupt: it looks itself when it is interrupted for something
- * that it receives, which is soon in most conversations. So the interrupt waits for a millisecond, unless much was sent, which counts against what a
- * sender may have on its way.
+ * that it receives, which is soon in most conversations. So the interrupt waits for a millisecond, and for longer when there was something to receive meanwhile;
+ * unless much was sent, which counts against what a sender may have on its way.
  *
  * Reception: a frame is written into as many chains as it takes (5.1.6.4), which the driver sees all at once. When chains run out, the
  * frame waits in the backlog, half-written as it may be, and goes on when the driver kicks.
@@ -35,7 +35,8 @@ enum {
     HEADER_SIZE = 12, /* struct virtio_net_hdr_v1, as without legacy it always is */
     BATCH_MAX = 128,  /* chains taken before the loop gets to see other events */
     BACKLOG_BYTES_MAX = 4 << 20,
-    NOTIFY_AFTER_NS = 1000000,
+    TELL_AFTER_NS = 1000000,
+    TELL_ANYWAY_NS = 10000000, /* should the driver not have looked after all */
     UNMENTIONED_BYTES_MAX = 96 << 10,
 };
 
@@ -79,6 +80,8 @@ struct nic {
     /* What was sent and the driver has not been told of. */
     unsigned unmentioned_chains;
     size_t unmentioned_bytes;
+    bool told_by_frames; /* only that it has received something since then */
+    bool delivered;      /* since the last nic_flush() */
 
     struct filling filling;
     struct waiting *backlog, **backlog_end;
@@ -155,7 +158,17 @@ static void tell_of_sent(struct nic *nic, struct virtqueue *queue)
 {
     nic->unmentioned_chains = 0;
     nic->unmentioned_bytes = 0;
+    nic->told_by_frames = false;
     virtqueue_notify(queue);
+}
+
+static void start_timer(struct nic *nic, long nanoseconds)
+{
+    const struct itimerspec when = { .it_value = { .tv_nsec = nanoseconds } };
+
+    if (!nic->timer_runs && timerfd_settime(nic->timer, 0, &when, NULL) < 0)
+        log_error("set the network card's timer: %m");
+    nic->timer_runs = true;
 }
 
 static void timer_fired(struct loop_source *source, int fd, uint32_t events, void *data)
@@ -168,17 +181,15 @@ static void timer_fired(struct loop_source *source, int fd, uint32_t events, voi
     if (read(fd, &count, sizeof(count)) != sizeof(count))
         return;
     nic->timer_runs = false;
-    if (queue && !queue->broken)
+    if (!queue || queue->broken)
+        return;
+    if (!nic->told_by_frames) {
         tell_of_sent(nic, queue);
-}
-
-static void tell_of_sent_later(struct nic *nic)
-{
-    static const struct itimerspec soon = { .it_value = { .tv_nsec = NOTIFY_AFTER_NS } };
-
-    if (!nic->timer_runs && timerfd_settime(nic->timer, 0, &soon, NULL) < 0)
-        log_error("set the network card's timer: %m");
-    nic->timer_runs = true;
+        return;
+    }
+    /* If nothing more is sent until then. */
+    nic->told_by_frames = false;
+    start_timer(nic, TELL_ANYWAY_NS);
 }
 
 static void transmit_ready(struct nic *nic, struct virtqueue *queue)
@@ -198,11 +209,11 @@ static void transmit_ready(struct nic *nic, struct virtqueue *queue)
         }
         more = virtqueue_enable_kicks(queue, true);
     }
+    nic->handler->batch(nic->data);
     if (nic->unmentioned_chains >= queue->size / 4 || nic->unmentioned_bytes >= UNMENTIONED_BYTES_MAX)
         tell_of_sent(nic, queue);
-    else if (nic->unmentioned_chains > 0)
-        tell_of_sent_later(nic);
-    nic->handler->batch(nic->data);
+    else if (count > 0)
+        start_timer(nic, TELL_AFTER_NS);
 }
 
 /* ---- To the guest (5.1.6.3, 5.1.6.4) ------------------------------------------------------------------------------------- */
@@ -298,6 +309,7 @@ static bool fill(struct nic *nic, struct virtqueue *queue, const uint8_t *frame,
         fill_chain(nic, frame, size);
     }
     finish_filling(nic, queue);
+    nic->delivered = true;
     nic->counters.sent_frames++;
     nic->counters.sent_bytes += size;
     return true;
@@ -379,6 +391,12 @@ void nic_flush(struct nic *nic)
 {
     struct virtqueue *queue = vhost_user_queue(nic->vhost_user, QUEUE_RECEIVE);
 
+    if (nic->delivered) {
+        nic->told_by_frames = true;
+        nic->unmentioned_chains = 0;
+        nic->unmentioned_bytes = 0;
+    }
+    nic->delivered = false;
     if (queue)
         virtqueue_notify(queue);
 }

@@ -71,6 +71,8 @@ struct connection {
     uint32_t expected;    /* of the guest's next byte */
     uint32_t unmentioned; /* bytes that the guest has had no acknowledgement of */
     uint64_t mention_at;  /* when it shall have one at the latest; nanoseconds, 0: no hurry */
+    uint64_t mentioned;   /* when it last had one that said nothing else */
+    bool is_silent;       /* the host's side does not answer at once: nothing to wait for */
     uint32_t edge;        /* up to where the guest was told to send */
     bool scales;          /* windows are scaled */
     bool guest_ended;

@@ -23,7 +23,7 @@ enum {
     SEGMENT_DEFAULT = 536, /* 3.7.1, and as much as IPv6 has at least, about */
     SEGMENT_MIN = 88,      /* Linux's TCP_MIN_SND_MSS, about: more headers than data is nobody's wish */
     SCALE_MAX = 14,        /* RFC 7323, section 2.3 */
-    MENTION_MS = 1,
+    MENTION_MS = 4,
     UNMENTIONED_MAX = 4096, /* bytes: more is a stream */
     DUPLICATES = 3,         /* RFC 5681, section 3.2 */
     RETRY_MS = 1000,        /* RFC 6298, section 2.1 */
@@ -142,6 +142,9 @@ void guest_answer(struct connection *c)
 
 void guest_acknowledge(struct connection *c)
 {
+    c->mentioned = tcp_now();
+    if (c->mention_at && c->mentioned >= c->mention_at)
+        c->is_silent = true;
     emit(c, &(struct outgoing){ .sequence = c->highest, .flags = TH_ACK });
 }
 
@@ -175,6 +178,8 @@ static bool push_one(struct connection *c)
         c->tcp->blocked = true;
         return false;
     }
+    if (c->is_silent && tcp_now() < c->mentioned + MENTION_MS * MILLISECONDS)
+        c->is_silent = false;
     s.size = size;
     if (end)
         s.flags |= TH_FIN;
@@ -246,6 +251,10 @@ static void acknowledge_soon(struct connection *c)
    before it sends more (3.7.4). */
 static void acknowledge_later(struct connection *c)
 {
+    if (c->is_silent) {
+        acknowledge_soon(c);
+        return;
+    }
     if (c->mention_at)
         return;
     c->mention_at = tcp_now() + MENTION_MS * MILLISECONDS;
