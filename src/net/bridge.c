@@ -452,12 +452,16 @@ struct bridge *bridge_new(struct loop *loop, const struct net_setup *setup, unsi
     return b;
 }
 
-int bridge_enter_cell(struct bridge *b, msb_error **err)
+int bridge_enter_cell(struct bridge *b, const char *group, msb_error **err)
 {
+    _cleanup_fd_ int directory = -1;
+
     if (!b->members)
         return 0;
-    b->names.directory = open("/group/names", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (b->names.directory < 0 || chdir("/group/sockets") < 0)
+    directory = open(group, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (directory >= 0)
+        b->names.directory = openat(directory, "names", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (b->names.directory < 0 || fchdir(directory) < 0 || chdir("sockets") < 0)
         return fail_errno(err, "enter the group's directory");
     return 0;
 }

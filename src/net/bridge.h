@@ -13,8 +13,8 @@ struct bridge;
 /* Makes everything that needs privileges or names outside of the cell: sockets, the group's directory. */
 struct bridge *bridge_new(struct loop *loop, const struct net_setup *setup, unsigned max_fds, msb_error **err);
 
-/* In the cell, whose /group is the group's directory: opens what is needed there. */
-int bridge_enter_cell(struct bridge *bridge, msb_error **err);
+/* In the cell, where the group's directory is `group`, if there is one: opens what is needed there. */
+int bridge_enter_cell(struct bridge *bridge, const char *group, msb_error **err);
 
 /* Begins to serve the guest's network card, whose vhost-user socket becomes the bridge's. */
 int bridge_start(struct bridge *bridge, int frontend, msb_error **err);

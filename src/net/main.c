@@ -116,7 +116,7 @@ static int enter_cell(struct bridge *bridge, const struct net_setup *setup, msb_
         mounts[num++] = (struct cell_mount){ .source = setup->group, .target = "group", .read_only = true };
     if (setup->scope != MSB_SCOPE_GROUP && access("/etc/resolv.conf", R_OK) == 0)
         mounts[num++] = (struct cell_mount){ .source = "/etc/resolv.conf", .target = "etc/resolv.conf", .read_only = true };
-    if (cell_mounts(mounts, num, err) < 0 || bridge_enter_cell(bridge, err) < 0)
+    if (cell_mounts(mounts, num, err) < 0 || bridge_enter_cell(bridge, "/group", err) < 0)
         return -1;
     return cell_confine(allowed, sizeof(allowed) / sizeof(allowed[0]), err);
 }

@@ -8,7 +8,7 @@
 #include "net/packet.h"
 
 struct frame {
-    uint8_t bytes[4096];
+    uint8_t bytes[FRAME_SIZE_MAX];
     size_t size;
     size_t ip;    /* where the IP header begins */
     size_t upper; /* where the upper layer begins, for its checksum */
