@@ -274,6 +274,8 @@ static struct fs *make_server(const struct fs_setup *setup, struct fs_options *o
     if (!mounts)
         return NULL;
     options->guest_is_only_user = setup->guest_is_only_user;
+    /* The parts of an overlay lie below the top; every other root is the tree itself. */
+    options->below_overlay = setup->guest_is_only_user && *setup->exports[0].target;
     options->mounts = mounts;
     options->num_mounts = setup->num_exports;
     options->own_fds_path = "/fd";

@@ -97,11 +97,17 @@ static int change(struct request *r, const struct file *file, const struct fuse_
 
 /* Linux's client asks for no change at all, or only for a new time of change, when set-id bits are to go that it does not name: after
    fallocate(2), after a write through an overlayfs above us, and with chown(2) to nobody. */
-static bool only_kills_privileges(const struct node *node, const struct fuse_setattr_in *in)
+static bool only_kills_privileges(const struct fuse_setattr_in *in)
 {
-    const uint32_t no_change = FATTR_FH | FATTR_LOCKOWNER | FATTR_CTIME;
+    return (in->valid & ~(uint32_t)(FATTR_FH | FATTR_LOCKOWNER | FATTR_CTIME)) == 0;
+}
 
-    return node->type == S_IFREG && (in->valid & ~no_change) == 0;
+/* A truncation that an overlayfs passes on comes as from one who may keep the bits, whoever truncates. */
+static bool kills_privileges(const struct request *r, const struct fuse_setattr_in *in)
+{
+    if (r->node->type != S_IFREG)
+        return false;
+    return only_kills_privileges(in) || (r->fs->options.below_overlay && (in->valid & FATTR_SIZE));
 }
 
 int op_setattr(struct request *r)
@@ -115,7 +121,7 @@ int op_setattr(struct request *r)
 
     if (!request_take(r, &in, sizeof(in)))
         return -EINVAL;
-    if (only_kills_privileges(r->node, &in))
+    if (kills_privileges(r, &in))
         in.valid |= FATTR_KILL_SUIDGID;
     error = node_file(r->fs->nodes, r->node, ACCESS_PATH, &file);
     if (error < 0)

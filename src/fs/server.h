@@ -21,6 +21,7 @@ struct fs_mount {
 
 struct fs_options {
     bool guest_is_only_user; /* nobody else changes the tree: names and attributes may be cached by the guest for good */
+    bool below_overlay;      /* the guest's overlayfs lies above, and asks for its users with a privileged user's rights */
     bool one_user;           /* the user namespace maps only user 0: every other owner looks like the overflow id */
     int root;                /* the tree: a directory, or its O_PATH descriptor; becomes the server's */
     /* A directory that has this process's descriptors as magic links, /proc/self/fd: as a descriptor, and as an absolute path. To

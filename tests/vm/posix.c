@@ -850,7 +850,8 @@ static void privileges_go_with_a_change(void)
         expect("02767", "stat n mode");
         expect("0", "chmod n 06777");
         expect("0", "%s", changes[i]);
-        expect("06777", "stat n mode");
+        /* POSIX lets truncate(2) take them away, and over an overlay it does. */
+        expect(strstr(changes[i], "trunc") || strstr(changes[i], "TRUNC") ? "06777|0777" : "06777", "stat n mode");
         expect("0", "unlink n");
     }
 }

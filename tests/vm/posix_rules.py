@@ -54,3 +54,19 @@ def random_operations_do_what_they_do_on_tmpfs(t):
                  f"({model('/root', 'a', 1)}) & one=$!; ({model('/share', 'b', 2)}) || exit; wait $one", timeout=SECONDS + 200)
     succeed(done)
     equal(done.stdout.count(b" operations agree\n"), 2)
+
+
+
+@test
+def posix_rules_hold_on_an_overlay(t):
+    os.mkdir(t.path("upper"))
+    done = t.run("--layer", root_with(t, "posix"), "--upper", t.path("upper"), "--", "posix", "/root", timeout=300)
+    succeed(done, b" 0 failures\n")
+
+
+@test
+def random_operations_on_an_overlay_do_what_they_do_on_tmpfs(t):
+    os.mkdir(t.path("upper"))
+    done = t.run("--layer", root_with(t, "fs-model"), "--upper", t.path("upper"), "--", "sh", "-c", model("/root", "a", 3),
+                 timeout=SECONDS + 200)
+    succeed(done, b" operations agree\n")
