@@ -8,8 +8,6 @@
 #include <sched.h>
 #include <stdlib.h>
 
-enum { STACK_SIZE = 256 << 10 }; /* a struct listing and some paths are the largest there */
-
 struct pool {
     pthread_mutex_t lock;
     pthread_cond_t added;
@@ -78,7 +76,7 @@ static void add_thread(struct pool *pool)
 
     if (pool->num_threads == pool->max_threads || pthread_attr_init(&attributes) != 0)
         return;
-    pthread_attr_setstacksize(&attributes, STACK_SIZE);
+    pthread_attr_setstacksize(&attributes, QUEUE_STACK_SIZE);
     if (pthread_create(&pool->threads[pool->num_threads], &attributes, work, pool) == 0) {
         pool->num_threads++;
         pool->num_idle++;

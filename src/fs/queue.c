@@ -204,6 +204,20 @@ static int watch(const struct queue *queue, int fd, uint32_t events)
     return epoll_ctl(queue->epoll, EPOLL_CTL_ADD, fd, &event);
 }
 
+/* With a stack of the size that it needs: one of the usual 8 MiB would take a huge page, where the host gives those out unasked. */
+static int start_thread(struct queue *queue)
+{
+    pthread_attr_t attributes;
+    int error = pthread_attr_init(&attributes);
+
+    if (error)
+        return error;
+    pthread_attr_setstacksize(&attributes, QUEUE_STACK_SIZE);
+    error = pthread_create(&queue->thread, &attributes, run, queue);
+    pthread_attr_destroy(&attributes);
+    return error;
+}
+
 struct queue *queue_new(struct fs *fs, struct pool *pool, struct pool *waiters, struct virtqueue *virtqueue, bool answers,
                         msb_error **err)
 {
@@ -221,7 +235,7 @@ struct queue *queue_new(struct fs *fs, struct pool *pool, struct pool *waiters, 
     /* Edge-triggered, a kick is never read: each write is an edge. */
     if (queue->epoll >= 0 && queue->stop >= 0 && watch(queue, queue->stop, EPOLLIN) == 0 &&
         watch(queue, virtqueue->kick_fd, EPOLLIN | EPOLLET) == 0) {
-        errno = pthread_create(&queue->thread, NULL, run, queue);
+        errno = start_thread(queue);
         if (errno == 0)
             return queue;
     }

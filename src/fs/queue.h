@@ -13,6 +13,9 @@
 #include "virtio/virtqueue.h"
 
 struct pool;
+
+/* Of each thread: a struct listing and some paths are the largest there. */
+enum { QUEUE_STACK_SIZE = 256 << 10 };
 struct queue;
 
 /* A request and where it came from. */
