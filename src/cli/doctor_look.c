@@ -93,10 +93,13 @@ static int look_at_engine(struct findings *findings, const struct files *files, 
     struct engine_vm vm = { .num_vcpus = 1, .memory_mib = DEFAULT_MEMORY_MIB };
     msb_error *error = NULL;
 
-    if (!choose_engine(files, name, NULL, &vm, &error))
+    const struct engine *engine = engine_named(name);
+
+    if (engine->probe(&error) < 0 || !choose_engine(files, name, NULL, &vm, &error))
         return add_error(findings, what, OPTIONAL, NULL, error);
     free((char *)vm.kernel);
-    return add(findings, what, OPTIONAL, true, NULL, "works");
+    return add(findings, what, OPTIONAL, true, NULL, "works%s%s", engine->measured ? ": " : "",
+               engine->measured ? engine->measured() : "");
 }
 
 static int look_at_engines(struct findings *findings, const struct files *files, char **kernel)

@@ -37,8 +37,9 @@ struct engine_vm {
     const char *extra_args; /* kernel parameters of the guest kernel's own, or NULL; never anything that a user typed */
     int console;            /* where the kernel's log goes: a pipe to the monitor */
     bool kernel_log;        /* the whole log is wanted, not only what a panic says */
-    int report;  /* where the text of an error goes, as one write; hangs up when the monitor is gone (cell_die_with()) */
-    bool nested; /* the guest gets hardware virtualization of its own; refused by engines that cannot */
+    int report;   /* where the text of an error goes, as one write; hangs up when the monitor is gone (cell_die_with()) */
+    bool measure; /* the engine was not probed: its process does it. Only for engines with measures_itself */
+    bool nested;  /* the guest gets hardware virtualization of its own; refused by engines that cannot */
     const struct engine_device *devices;
     size_t num_devices;
 };
@@ -51,6 +52,12 @@ struct engine {
 
     /* Whether this engine works here: 0, or -1 and why not, and what would mend it. Bounded to 100 ms. */
     int (*probe)(msb_error **err);
+
+    /* Its process probes, too, and in less time, since it has a VM anyway: where this engine is named, it need not be probed before. */
+    bool measures_itself;
+
+    /* What a successful probe measured, for "msb doctor"; NULL for engines that measure nothing. */
+    const char *(*measured)(void);
 
     /* Called by the monitor before the engine's process is made: refuses what this engine cannot do, by the option's name. */
     int (*check)(const struct engine_vm *vm, msb_error **err);

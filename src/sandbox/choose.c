@@ -3,12 +3,13 @@
 
 #include <stdlib.h>
 
-static int try_engine(const struct engine *engine, const struct files *files, const char *kernel, struct engine_vm *vm,
-                      msb_error **err)
+static int try_engine(const struct engine *engine, bool named, const struct files *files, const char *kernel,
+                      struct engine_vm *vm, msb_error **err)
 {
     char *found = NULL;
 
-    if (engine->probe(err) < 0 || files_kernel(files, engine, kernel, vm->nested, &found, err) < 0)
+    vm->measure = named && engine->measures_itself;
+    if ((!vm->measure && engine->probe(err) < 0) || files_kernel(files, engine, kernel, vm->nested, &found, err) < 0)
         return -1;
     vm->kernel = found;
     if (engine->check(vm, err) == 0)
@@ -25,14 +26,14 @@ const struct engine *choose_engine(const struct files *files, enum msb_engine wa
     msb_error *last = NULL;
 
     if (named)
-        return try_engine(named, files, kernel, vm, err) < 0 ? NULL : named;
+        return try_engine(named, true, files, kernel, vm, err) < 0 ? NULL : named;
     for (size_t i = 0; engines[i]; i++) {
         /* A kernel's file does not say which engine it is for, and most are for machines. */
         if (kernel && engines[i]->runs_kernel)
             continue;
         msb_error_free(last);
         last = NULL;
-        if (try_engine(engines[i], files, kernel, vm, &last) == 0)
+        if (try_engine(engines[i], false, files, kernel, vm, &last) == 0)
             return engines[i];
     }
     return FAIL_NULL(fail_with(err, last));

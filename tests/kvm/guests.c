@@ -5,6 +5,7 @@
  */
 #include "engine/kvm/acpi.h"
 #include "engine/kvm/machine.h"
+#include "engine/kvm/memory_file.h"
 #include "engine/kvm/vcpu.h"
 #include "guest.h"
 #include "util/cleanup.h"
@@ -122,7 +123,7 @@ static void bench_create(struct bench *bench, uint64_t memory, unsigned num_vcpu
     bench->kick = make_event();
     bench->acknowledge = make_event();
     bench->interrupt = make_event();
-    assert_ok(vm_create(&bench->vm, bench->kvm, memory, &bench->error), bench->error);
+    assert_ok(vm_create(&bench->vm, bench->kvm, memory_file_create(memory, NULL), memory, &bench->error), bench->error);
     add_devices(bench);
     assert_ok(vcpu_prepare_cpuid(&bench->vm, &cpuid, &bench->error), bench->error);
     for (unsigned i = 0; i < num_vcpus; i++)

@@ -203,5 +203,5 @@ def memory_of(pid):
     return ours, guest
 
 
-# The files that hold guest memory, as the engines name them.
-GUEST_MEMORY = "memfd:guest memory", "memfd:memory-backend-memfd", "vm_file"
+# The files that hold guest memory, as the kernel names them: kvm's has no name, or is a memfd, as qemu's and uml's.
+GUEST_MEMORY = " /#", "memfd:guest memory", "memfd:memory-backend-memfd", "vm_file"

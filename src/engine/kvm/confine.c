@@ -9,22 +9,19 @@
 #define COUNT(table) (sizeof(table) / sizeof((table)[0]))
 
 static const struct cell_syscall setup_calls[] = {
-    CELL_ALLOW(ioctl),        /* /dev/kvm, the VM and the vCPUs are made by ioctls; they are the only devices open */
-    CELL_ALLOW(memfd_create), /* guest memory */
-    CELL_ALLOW(ftruncate),    /* its size */
-    CELL_ALLOW(fcntl),        /* its seals */
-    CELL_ALLOW(mmap),         /* guest memory, the vCPUs' shared pages, the threads' stacks */
-    CELL_ALLOW(munmap),       /* what was mapped for the moment */
-    CELL_ALLOW(madvise),      /* guest memory in huge pages */
-    CELL_ALLOW(mprotect),     /* guard pages of the threads' stacks; malloc */
-    CELL_ALLOW(brk),          /* malloc */
-    CELL_ALLOW(fstat),        /* how large the kernel and the initramfs are */
-    CELL_ALLOW(newfstatat),   /* fstat(3), as glibc calls it */
-    CELL_ALLOW(pread64),      /* read the kernel and the initramfs */
-    CELL_ALLOW(eventfd2),     /* kicks and interrupts */
-    CELL_ALLOW(sendmsg),      /* vhost-user */
-    CELL_ALLOW(recvmsg),      /* vhost-user */
-    CELL_ALLOW(close),        /* what is not needed any more */
+    CELL_ALLOW(ioctl),         /* /dev/kvm, the VM and the vCPUs are made by ioctls; they are the only devices open */
+    CELL_ALLOW(mmap),          /* guest memory, the vCPUs' shared pages, the threads' stacks */
+    CELL_ALLOW(munmap),        /* what was mapped for the moment */
+    CELL_ALLOW(mprotect),      /* guard pages of the threads' stacks; malloc */
+    CELL_ALLOW(brk),           /* malloc */
+    CELL_ALLOW(fstat),         /* how large the kernel and the initramfs are */
+    CELL_ALLOW(newfstatat),    /* fstat(3), as glibc calls it */
+    CELL_ALLOW(pread64),       /* read the kernel and the initramfs */
+    CELL_ALLOW(clock_gettime), /* how fast the vCPU is */
+    CELL_ALLOW(eventfd2),      /* kicks and interrupts */
+    CELL_ALLOW(sendmsg),       /* vhost-user */
+    CELL_ALLOW(recvmsg),       /* vhost-user */
+    CELL_ALLOW(close),         /* what is not needed any more */
     /* The threads, and nothing but threads. clone3's flags lie in memory, where no filter can look; the C library then takes clone. */
     { SCMP_SYS(clone), 0, CLONE_THREAD | CLONE_VM, CLONE_THREAD | CLONE_VM, 0 },
     { SCMP_SYS(clone3), -1, 0, 0, ENOSYS },

@@ -50,6 +50,7 @@ static int describe(const struct engine_vm *vm, struct kvm_setup *setup, msb_err
         .initrd = (uint32_t)vm->initrd,
         .console = (uint32_t)vm->console,
         .report = (uint32_t)vm->report,
+        .measure = vm->measure,
         .num_devices = (uint32_t)vm->num_devices,
     };
     for (size_t i = 0; i < vm->num_devices; i++)
@@ -171,6 +172,8 @@ const struct engine engine_kvm = {
     .name = "kvm",
     .kernels = kernels,
     .probe = kvm_probe,
+    .measures_itself = true,
+    .measured = kvm_measured,
     .check = check,
     .run = run,
 };

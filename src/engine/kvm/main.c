@@ -10,6 +10,8 @@
 #include "engine/kvm/device.h"
 #include "engine/kvm/kernel.h"
 #include "engine/kvm/machine.h"
+#include "engine/kvm/memory_file.h"
+#include "engine/kvm/probe.h"
 #include "engine/kvm/setup.h"
 #include "engine/kvm/vcpu.h"
 #include "util/cell.h"
@@ -35,6 +37,7 @@ struct engine_process {
     struct vm vm;
     struct machine machine;
     struct device devices[LAYOUT_MAX_DEVICES];
+    int memory;
     uint8_t *pages; /* of the devices' registers */
     struct vcpu vcpus[LAYOUT_MAX_VCPUS];
 };
@@ -57,8 +60,17 @@ static int receive_setup(int fd, msb_error **err)
     return kvm_setup_decode(&reader, &self.setup) ? 0 : fail(err, MSB_ERR_PROTOCOL, "the set-up of the kvm engine is malformed");
 }
 
+static uint64_t memory_size(void)
+{
+    return (uint64_t)self.setup.memory_mib << 20;
+}
+
 static int enter_cell(msb_error **err)
 {
+    /* Mounts, which nothing may afterwards. */
+    self.memory = memory_file_create(memory_size(), err);
+    if (self.memory < 0)
+        return -1;
     /* Nothing is opened by name any more: the root is empty. */
     if (cell_mounts(NULL, 0, err) < 0 || cell_die_with((int)self.setup.report, err) < 0)
         return -1;
@@ -117,6 +129,9 @@ static int create_vcpus(gpa_t entry, msb_error **err)
     for (uint32_t i = 0; i < self.setup.num_vcpus; i++)
         if (vcpu_create(&self.vcpus[i], &self.vm, &cpuid, i, self.setup.num_vcpus, err) < 0)
             return -1;
+    if (self.setup.measure && kvm_probe_vcpu(self.vcpus[0].fd, self.vcpus[0].run,
+                                             memory_at(&self.vm.memory, (gpa_t){ KVM_PROBE_CODE }, KVM_PROBE_CODE), err) < 0)
+        return -1;
     return vcpu_set_entry(&self.vcpus[0], &self.vm, entry, err);
 }
 
@@ -125,8 +140,9 @@ static int build_machine(msb_error **err)
     gpa_t entry;
 
     self.machine.uart.fd = (int)self.setup.console;
-    if (vm_create(&self.vm, (int)self.setup.kvm, (uint64_t)self.setup.memory_mib << 20, err) < 0 || create_devices(err) < 0 ||
-        load_guest(&entry, err) < 0)
+    /* The devices start at the same time as this process: they are asked last. */
+    if (vm_create(&self.vm, (int)self.setup.kvm, self.memory, memory_size(), err) < 0 || load_guest(&entry, err) < 0 ||
+        create_devices(err) < 0)
         return -1;
     return create_vcpus(entry, err);
 }

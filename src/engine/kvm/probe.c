@@ -2,7 +2,7 @@
 /*
  * Theory of operation. A guest of six instructions counts down in short rounds, and leaves for us after each. A round takes a
  * processor some microseconds, and a processor that is itself translated (QEMU's TCG) some hundred; an emulator that interprets
- * instructions one by one takes milliseconds. One fast round is proof enough, while a slow one may have been interrupted; many slow
+ * instructions one by one takes ten milliseconds. One fast round is proof enough, while a slow one may have been interrupted; many slow
  * ones in a row prove the opposite. What is measured is this thread's own processor time, which contains the guest's.
  */
 #include "engine/kvm/probe.h"
@@ -11,20 +11,20 @@
 #include "engine/kvm/vm.h"
 #include "util/cleanup.h"
 
-#include <linux/kvm.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <time.h>
 
 enum {
-    ROUND_LOOPS = 4000,
-    ROUND_FAST_US = 600, /* 150 ns for a decrement and a jump: hundreds of times what a processor takes */
-    MIN_ROUNDS = 4,
+    ROUND_LOOPS = 20000,
+    ROUND_FAST_US = 2500, /* 125 ns for a decrement and a jump: hundreds of times what a processor takes */
+    MIN_ROUNDS = 3,
     MAX_ROUNDS = 16,
     ENOUGH_US = 20000, /* no further round after this */
-    CODE_ADDRESS = 0x1000,
-    MEMORY_SIZE = 0x2000,
+    MEMORY_SIZE = 2 * KVM_PROBE_CODE,
 };
 
 /* Real mode, 16-bit operands but for the prefix 0x66. */
@@ -44,6 +44,9 @@ static uint64_t thread_microseconds(void)
     return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
+/* Of the last round that was fast. */
+static uint64_t measured_us;
+
 static int judge(int vcpu, const struct kvm_run *run, msb_error **err)
 {
     uint64_t fastest = UINT64_MAX, total = 0;
@@ -57,6 +60,7 @@ static int judge(int vcpu, const struct kvm_run *run, msb_error **err)
             return fail(err, MSB_ERR_UNSUPPORTED, "/dev/kvm is of no use: a guest of six instructions ended for reason %u",
                         run->exit_reason);
         took = thread_microseconds() - begin;
+        measured_us = took;
         if (took < ROUND_FAST_US)
             return 0;
         total += took;
@@ -72,7 +76,7 @@ static int judge(int vcpu, const struct kvm_run *run, msb_error **err)
 
 static int enter_real_mode(int vcpu, msb_error **err)
 {
-    struct kvm_regs registers = { .rip = CODE_ADDRESS, .rflags = 2 };
+    struct kvm_regs registers = { .rip = KVM_PROBE_CODE, .rflags = 2 };
     struct kvm_sregs system;
 
     if (ioctl(vcpu, KVM_GET_SREGS, &system) < 0)
@@ -84,7 +88,24 @@ static int enter_real_mode(int vcpu, msb_error **err)
     return 0;
 }
 
-static int probe_vcpu(int kvm, int vcpu, msb_error **err)
+int kvm_probe_vcpu(int vcpu, struct kvm_run *run, void *code, msb_error **err)
+{
+    int result;
+
+    memcpy(code, countdown, sizeof(countdown));
+    result = enter_real_mode(vcpu, err) < 0 ? -1 : judge(vcpu, run, err);
+    memset(code, 0, sizeof(countdown));
+    if (result < 0)
+        return -1;
+    /* The write to the port is only complete when the guest is entered again, which this does without an instruction. */
+    run->immediate_exit = 1;
+    if (ioctl(vcpu, KVM_RUN, 0) < 0 && errno != EINTR)
+        return fail_errno(err, "leave the guest of six instructions");
+    run->immediate_exit = 0;
+    return 0;
+}
+
+static int probe_vcpu(int kvm, int vcpu, void *memory, msb_error **err)
 {
     int size = ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
     struct kvm_run *run;
@@ -95,7 +116,7 @@ static int probe_vcpu(int kvm, int vcpu, msb_error **err)
     run = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
     if (run == MAP_FAILED)
         return fail_errno(err, "probe /dev/kvm: map a vCPU's shared page");
-    result = enter_real_mode(vcpu, err) < 0 ? -1 : judge(vcpu, run, err);
+    result = kvm_probe_vcpu(vcpu, run, (uint8_t *)memory + KVM_PROBE_CODE, err);
     munmap(run, (size_t)size);
     return result;
 }
@@ -114,8 +135,7 @@ static int probe_vm(int kvm, void *memory, msb_error **err)
     vcpu = ioctl(vm, KVM_CREATE_VCPU, 0);
     if (vcpu < 0)
         return fail_errno(err, "/dev/kvm is of no use: create a vCPU");
-    memcpy((uint8_t *)memory + CODE_ADDRESS, countdown, sizeof(countdown));
-    return probe_vcpu(kvm, vcpu, err);
+    return probe_vcpu(kvm, vcpu, memory, err);
 }
 
 int kvm_probe(msb_error **err)
@@ -132,4 +152,12 @@ int kvm_probe(msb_error **err)
     result = probe_vm(kvm, memory, err);
     munmap(memory, MEMORY_SIZE);
     return result;
+}
+
+const char *kvm_measured(void)
+{
+    static char text[64];
+
+    snprintf(text, sizeof(text), "%d loops of a guest took %" PRIu64 " \302\265s", ROUND_LOOPS, measured_us);
+    return text;
 }

@@ -21,6 +21,7 @@ void kvm_setup_encode(struct writer *w, const struct kvm_setup *setup)
     put_u32(w, setup->initrd);
     put_u32(w, setup->console);
     put_u32(w, setup->report);
+    put_bool(w, setup->measure);
     put_u32(w, setup->num_devices);
     for (uint32_t i = 0; i < setup->num_devices; i++) {
         put_u32(w, setup->devices[i].virtio_id);
@@ -40,6 +41,7 @@ bool kvm_setup_decode(struct reader *r, struct kvm_setup *setup)
     setup->initrd = get_u32(r);
     setup->console = get_u32(r);
     setup->report = get_u32(r);
+    setup->measure = get_bool(r);
     setup->num_devices = get_count(r, LAYOUT_MAX_DEVICES, 8);
     for (uint32_t i = 0; i < setup->num_devices; i++) {
         setup->devices[i].virtio_id = get_u32(r);

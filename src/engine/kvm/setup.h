@@ -26,6 +26,7 @@ struct kvm_setup {
     uint32_t initrd;
     uint32_t console;
     uint32_t report;
+    bool measure; /* see struct engine_vm */
     uint32_t num_devices;
     struct kvm_setup_device devices[LAYOUT_MAX_DEVICES];
 };

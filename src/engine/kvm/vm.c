@@ -77,29 +77,21 @@ static int add_memory(struct vm *vm, uint64_t address, uint64_t offset, uint64_t
     return add_slot(vm, (gpa_t){ address }, region->host, size, 0, err);
 }
 
-/* One file for all of it, so that the devices map it with one descriptor. It is sealed: a file that could shrink would kill whoever
-   touches what is gone. */
-static int create_memory(struct vm *vm, uint64_t size, msb_error **err)
+/* One file for all of it, so that the devices map it with one descriptor. */
+static int add_all_memory(struct vm *vm, uint64_t size, msb_error **err)
 {
     uint64_t low = size < LAYOUT_HOLE ? size : LAYOUT_HOLE;
 
-    vm->memory_fd = memfd_create("guest memory", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (vm->memory_fd < 0)
-        return fail_errno(err, "make guest memory");
-    if (ftruncate(vm->memory_fd, (off_t)size) < 0)
-        return fail_errno(err, "make guest memory of %" PRIu64 " MiB", size >> 20);
-    if (fcntl(vm->memory_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
-        return fail_errno(err, "seal guest memory");
     if (add_memory(vm, 0, 0, low, err) < 0)
         return -1;
     return size > low ? add_memory(vm, LAYOUT_ABOVE_4G, low, size - low, err) : 0;
 }
 
-int vm_create(struct vm *vm, int kvm, uint64_t memory_size, msb_error **err)
+int vm_create(struct vm *vm, int kvm, int memory_fd, uint64_t memory_size, msb_error **err)
 {
     int run_size;
 
-    *vm = (struct vm){ .kvm = kvm, .fd = -1, .memory_fd = -1 };
+    *vm = (struct vm){ .kvm = kvm, .fd = -1, .memory_fd = memory_fd };
     if (check_capabilities(kvm, err) < 0)
         return -1;
     run_size = ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
@@ -113,7 +105,7 @@ int vm_create(struct vm *vm, int kvm, uint64_t memory_size, msb_error **err)
         return fail_errno(err, "place the VM's TSS");
     if (ioctl(vm->fd, KVM_CREATE_IRQCHIP, 0) < 0)
         return fail_errno(err, "create the VM's interrupt controllers");
-    return create_memory(vm, memory_size, err);
+    return add_all_memory(vm, memory_size, err);
 }
 
 void vm_destroy(struct vm *vm)

@@ -21,8 +21,8 @@ struct vm {
 /* Opens /dev/kvm; the message says what would mend it. */
 int vm_open_kvm(msb_error **err);
 
-/* Makes a VM without vCPUs. kvm stays the caller's. */
-int vm_create(struct vm *vm, int kvm, uint64_t memory_size, msb_error **err);
+/* Makes a VM without vCPUs. kvm stays the caller's; memory_fd, a file of memory_size bytes, becomes the VM's. */
+int vm_create(struct vm *vm, int kvm, int memory_fd, uint64_t memory_size, msb_error **err);
 void vm_destroy(struct vm *vm);
 
 /* Puts size bytes of ours at address, where the guest can read but not write them: a write leaves the guest as KVM_EXIT_MMIO. */
