@@ -101,6 +101,23 @@ static void count_processes(int proc_fd, struct guest_stats *stats)
     closedir(directory);
 }
 
+/* /proc/net/dev has two lines of headings, and for each card its name, eight numbers about what it received and eight about what it
+   sent, of which the first is bytes. */
+static void read_network(int proc_fd, struct guest_stats *stats)
+{
+    char text[TEXT_MAX], name[32];
+    uint64_t received, sent;
+
+    read_file(proc_fd, "net/dev", text, sizeof(text));
+    for (const char *line = strchr(text, '\n'); line; line = strchr(line + 1, '\n')) {
+        if (sscanf(line + 1, " %31[^:]: %" SCNu64 " %*u %*u %*u %*u %*u %*u %*u %" SCNu64, name, &received, &sent) != 3 ||
+            !strcmp(name, "lo"))
+            continue;
+        stats->network_received += received;
+        stats->network_sent += sent;
+    }
+}
+
 uint64_t stats_oom_kills(int proc_fd)
 {
     char text[TEXT_MAX];
@@ -115,5 +132,6 @@ void stats_read(int proc_fd, struct guest_stats *stats)
     read_memory(proc_fd, stats);
     read_cpu(proc_fd, stats);
     count_processes(proc_fd, stats);
+    read_network(proc_fd, stats);
     stats->oom_kills = stats_oom_kills(proc_fd);
 }

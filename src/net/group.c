@@ -22,7 +22,7 @@ static const char *const subdirectories[] = { "members", "sockets", "names" };
 enum { MEMBERS, SOCKETS, NAMES, NUM_SUBDIRECTORIES };
 
 struct group {
-    int lock; /* RUNTIME/net/lock, locked */
+    int lock; /* RUNTIME/.net/lock, locked */
     int directory[NUM_SUBDIRECTORIES];
 };
 
@@ -105,7 +105,8 @@ static int set_paths(const char *runtime, const struct group_request *request, s
 
     print_ip(request->subnet, subnet);
     snprintf(name, sizeof(name), "%s-%u", subnet, request->subnet_bits);
-    member->net = join_path(runtime, "net", err);
+    /* Not a name that a sandbox could have (sandbox/registry.h). */
+    member->net = join_path(runtime, ".net", err);
     member->directory = member->net ? join_path(member->net, name, err) : NULL;
     return member->directory ? 0 : -1;
 }

@@ -2,8 +2,8 @@
 /*
  * Membership of a group, as the monitor handles it: one directory per subnet in the user's runtime directory.
  *
- *   RUNTIME/net/lock                    held while somebody joins or leaves
- *   RUNTIME/net/10.1.2.0-24/members/IP  locked by the member's monitor as long as it lives: whose file is not locked is dead
+ *   RUNTIME/.net/lock                    held while somebody joins or leaves
+ *   RUNTIME/.net/10.1.2.0-24/members/IP  locked by the member's monitor as long as it lives: whose file is not locked is dead
  *                          /sockets/IP  where the member's net process receives frames; it binds this itself
  *                          /names/NAME  a symbolic link to IP: the member's host name
  *
@@ -27,7 +27,7 @@ struct group_request {
 };
 
 struct group_member {
-    char *net;       /* RUNTIME/net, NULL when in no group */
+    char *net;       /* RUNTIME/.net, NULL when in no group */
     char *directory; /* the group's */
     char *name;
     struct in_addr ip;

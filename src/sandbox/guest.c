@@ -17,6 +17,7 @@
 #include "wire/message.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -26,14 +27,16 @@ struct guest_process {
     struct guest *guest;
     struct guest_process *next;
     uint32_t id;
-    bool tty;
+    bool tty, finish;
     struct process_streams streams;
     int stdio, stdio_in, error; /* the guest's connections; stdio_in is a duplicate of stdio, to write to */
     struct relay *in, *out, *err;
     bool out_ended, err_ended;
     bool over; /* PID 1 said how it ended */
     struct process_end end;
-    char *why; /* owns end.why */
+    char *why;      /* owns end.why */
+    bool abandoned; /* its streams are of no interest any more */
+    process_started *started;
     process_ended *ended;
     void *data;
 };
@@ -200,6 +203,23 @@ static int join_error(struct guest_process *process, int fd, msb_error **err)
     return process->err ? 0 : -1;
 }
 
+/* A descriptor of a client's that cannot be joined is that client's trouble, unless it is the workload's. */
+static void stream_failed(struct guest_process *process, msb_error *error)
+{
+    struct guest *guest = process->guest;
+
+    if (process->finish) {
+        guest_failed(guest, error);
+        return;
+    }
+    log_error("process %u: %s", process->id, msb_error_message(error));
+    msb_error_free(error);
+    error = NULL;
+    if (guest_signal(guest, process, SIGKILL, &error) < 0)
+        guest_failed(guest, error);
+    guest_abandon(process);
+}
+
 static void join(struct guest *guest, int fd, const uint8_t *header)
 {
     struct reader r = { header, STREAM_HEADER_SIZE, false };
@@ -209,6 +229,10 @@ static void join(struct guest *guest, int fd, const uint8_t *header)
     msb_error *error = NULL;
     int result;
 
+    if (process && process->abandoned) {
+        close(fd);
+        return;
+    }
     if (process && stream == STREAM_STDIO && process->stdio < 0) {
         result = join_stdio(process, fd, &error);
     } else if (process && stream == STREAM_STDERR && process->error < 0 && !process->tty) {
@@ -221,7 +245,7 @@ static void join(struct guest *guest, int fd, const uint8_t *header)
         return;
     }
     if (result < 0)
-        guest_failed(guest, error);
+        stream_failed(process, error);
 }
 
 /* ---- New connections ------------------------------------------------------------------------------------------------------------ */
@@ -314,7 +338,7 @@ static void on_failed(struct guest *guest, struct reader *body)
 
 static void on_started(struct guest *guest, struct reader *body)
 {
-    const struct guest_process *process = find_process(guest, get_u32(body));
+    struct guest_process *process = find_process(guest, get_u32(body));
     uint32_t pid = get_u32(body);
 
     if (!reader_done(body) || !process) {
@@ -322,6 +346,8 @@ static void on_started(struct guest *guest, struct reader *body)
         return;
     }
     log_debug("process %u has pid %u in the guest", process->id, pid);
+    if (process->started)
+        process->started(process, process->data);
 }
 
 static void on_not_started(struct guest *guest, struct reader *body)
@@ -374,6 +400,18 @@ static void on_log(struct guest *guest, struct reader *body)
     log_at(level, "guest: %s", text);
 }
 
+static void on_stats(struct guest *guest, struct reader *body)
+{
+    uint32_t request = get_u32(body);
+    struct guest_stats stats;
+
+    if (!guest_stats_decode(body, &stats) || !reader_done(body)) {
+        protocol_error(guest, "a bad STATS");
+        return;
+    }
+    guest->events->stats(request, &stats, guest->data);
+}
+
 static void on_message(struct guest *guest, uint16_t type, struct reader *body)
 {
     if (!guest->greeted && type != MESSAGE_HELLO) {
@@ -398,6 +436,9 @@ static void on_message(struct guest *guest, uint16_t type, struct reader *body)
         break;
     case MESSAGE_EXITED:
         on_exited(guest, body);
+        break;
+    case MESSAGE_STATS:
+        on_stats(guest, body);
         break;
     case MESSAGE_FINISHED:
         guest->events->finished(guest->data);
@@ -510,19 +551,26 @@ void guest_free(struct guest *guest)
     free(guest);
 }
 
-struct guest_process *guest_run(struct guest *guest, const struct process *process, bool finish,
-                                const struct process_streams *streams, process_ended *ended, void *data, msb_error **err)
+/* What an id's wrap would meet is long gone. 0 is nobody's. */
+static uint32_t next_id(struct guest *guest)
 {
-    struct guest_process *new = calloc(1, sizeof(*new));
-    size_t begin;
+    do
+        guest->last_id++;
+    while (guest->last_id == 0 || find_process(guest, guest->last_id));
+    return guest->last_id;
+}
 
-    if (!new)
+static struct guest_process *process_new(struct guest *guest, const struct process_streams *streams, process_ended *ended,
+                                         void *data, msb_error **err)
+{
+    struct guest_process *process = calloc(1, sizeof(*process));
+
+    if (!process)
         return FAIL_NULL(fail(err, MSB_ERR_NO_MEMORY, "out of memory"));
-    *new = (struct guest_process){
+    *process = (struct guest_process){
         .guest = guest,
         .next = guest->processes,
-        .id = ++guest->last_id,
-        .tty = process->tty,
+        .id = next_id(guest),
         .streams = *streams,
         .stdio = -1,
         .stdio_in = -1,
@@ -530,17 +578,68 @@ struct guest_process *guest_run(struct guest *guest, const struct process *proce
         .ended = ended,
         .data = data,
     };
-    guest->processes = new;
+    guest->processes = process;
+    return process;
+}
+
+/* Sends the message that makes it. */
+static struct guest_process *process_ask(struct guest_process *process, msb_error **err)
+{
+    if (flush(process->guest, err) == 0)
+        return process;
+    unlink_process(process);
+    free(process);
+    return NULL;
+}
+
+struct guest_process *guest_run(struct guest *guest, const struct process *process, bool finish,
+                                const struct process_streams *streams, process_started *started, process_ended *ended, void *data,
+                                msb_error **err)
+{
+    struct guest_process *new = process_new(guest, streams, ended, data, err);
+    size_t begin;
+
+    if (!new)
+        return NULL;
+    new->tty = process->tty;
+    new->started = started;
+    new->finish = finish;
     begin = message_begin(&guest->output.queue, MESSAGE_RUN);
     put_u32(&guest->output.queue, new->id);
     put_u8(&guest->output.queue, finish);
     process_encode(&guest->output.queue, process);
     message_end(&guest->output.queue, begin);
-    if (flush(guest, err) == 0)
-        return new;
-    guest->processes = new->next;
-    free(new);
-    return NULL;
+    return process_ask(new, err);
+}
+
+struct guest_process *guest_copy(struct guest *guest, enum copy_direction direction, const char *path,
+                                 const struct process_streams *streams, process_ended *ended, void *data, msb_error **err)
+{
+    struct guest_process *new = process_new(guest, streams, ended, data, err);
+    size_t begin;
+
+    if (!new)
+        return NULL;
+    begin = message_begin(&guest->output.queue, MESSAGE_COPY);
+    put_u32(&guest->output.queue, new->id);
+    put_u8(&guest->output.queue, (uint8_t)direction);
+    put_string(&guest->output.queue, path);
+    message_end(&guest->output.queue, begin);
+    return process_ask(new, err);
+}
+
+void guest_abandon(struct guest_process *process)
+{
+    process->abandoned = true;
+    stop_input(process);
+    relay_free(process->out);
+    relay_free(process->err);
+    process->out = process->err = NULL;
+    cleanup_fd(&process->stdio);
+    cleanup_fd(&process->error);
+    process->stdio = process->error = -1;
+    process->out_ended = process->err_ended = true;
+    check_ended(process);
 }
 
 int guest_signal(struct guest *guest, struct guest_process *process, uint8_t signal, msb_error **err)
@@ -562,6 +661,31 @@ int guest_resize(struct guest *guest, struct guest_process *process, uint16_t ro
     put_u16(&guest->output.queue, columns);
     message_end(&guest->output.queue, begin);
     return flush(guest, err);
+}
+
+int guest_get_stats(struct guest *guest, uint32_t request, msb_error **err)
+{
+    size_t begin = message_begin(&guest->output.queue, MESSAGE_GET_STATS);
+
+    put_u32(&guest->output.queue, request);
+    message_end(&guest->output.queue, begin);
+    return flush(guest, err);
+}
+
+int guest_set_time(struct guest *guest, msb_error **err)
+{
+    size_t begin = message_begin(&guest->output.queue, MESSAGE_TIME);
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    put_u64(&guest->output.queue, (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec);
+    message_end(&guest->output.queue, begin);
+    return flush(guest, err);
+}
+
+size_t guest_backlog(const struct guest *guest)
+{
+    return guest->output.queue.size - guest->output.sent;
 }
 
 int guest_finish(struct guest *guest, msb_error **err)

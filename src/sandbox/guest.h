@@ -16,6 +16,7 @@ struct guest_events {
     void (*ready)(void *data);                    /* configured */
     void (*finished)(void *data);                 /* everything is ended and on the host: the VM may go */
     void (*failed)(msb_error *error, void *data); /* the VM is of no use any more; takes the error */
+    void (*stats)(uint32_t request, const struct guest_stats *stats, void *data); /* the answer to guest_get_stats() */
 };
 
 enum process_fate {
@@ -37,6 +38,9 @@ struct process_streams {
     int in, out, err;
 };
 
+/* Called when the program has been executed. */
+typedef void process_started(struct guest_process *process, void *data);
+
 /* Called once, when the process has ended and all its output is written. It may not free the guest. */
 typedef void process_ended(struct guest_process *process, const struct process_end *end, void *data);
 
@@ -48,11 +52,30 @@ void guest_free(struct guest *guest);
 /* A connection that the guest made to a port of the host; takes the descriptor. */
 void guest_connection(struct guest *guest, uint32_t port, int fd);
 
-/* Runs a process; with finish, the guest finishes by itself once it ended. The process belongs to the guest. */
+/* Runs a process; with finish, the guest finishes by itself once it ended. The process belongs to the guest. started may be NULL. */
 struct guest_process *guest_run(struct guest *guest, const struct process *process, bool finish,
-                                const struct process_streams *streams, process_ended *ended, void *data, msb_error **err);
+                                const struct process_streams *streams, process_started *started, process_ended *ended, void *data,
+                                msb_error **err);
+
+/* Runs PID 1's own archiver, with the archive on standard output or input. */
+struct guest_process *guest_copy(struct guest *guest, enum copy_direction direction, const char *path,
+                                 const struct process_streams *streams, process_ended *ended, void *data, msb_error **err);
+
+/* Lets go of the process's streams at once, as if the guest had ended them: what has not been passed on is lost. ended() is still called,
+   when PID 1 says how it ended. */
+void guest_abandon(struct guest_process *process);
+
 int guest_signal(struct guest *guest, struct guest_process *process, uint8_t signal, msb_error **err);
 int guest_resize(struct guest *guest, struct guest_process *process, uint16_t rows, uint16_t columns, msb_error **err);
+
+/* Asks for what the guest knows of itself; events.stats follows. */
+int guest_get_stats(struct guest *guest, uint32_t request, msb_error **err);
+
+/* Sets the guest's clock to the host's. */
+int guest_set_time(struct guest *guest, msb_error **err);
+
+/* Bytes of messages that PID 1 has not taken yet. */
+size_t guest_backlog(const struct guest *guest);
 
 /* Asks for the end of everything; events.finished follows. */
 int guest_finish(struct guest *guest, msb_error **err);

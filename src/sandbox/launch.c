@@ -308,6 +308,7 @@ static int start_engine(struct launcher *launcher, struct launched *launched, ms
     engine = choose_engine(launcher->files, spec->engine, spec->kernel, &vm, err);
     if (!engine)
         return -1;
+    launched->engine_name = engine->name;
     kernel = (char *)vm.kernel;
     log_debug("the %s engine runs %s", engine->name, kernel);
     if (!engine->own_platform && start_platform(launcher, err) < 0)

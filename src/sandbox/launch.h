@@ -16,7 +16,8 @@ struct launched {
     int connections; /* from the vsock device: the guest's connections (vsock/vsock.h) */
     int console;     /* from the engine: the guest kernel's console */
     struct one_child *engine;
-    struct net_plan net; /* to be released once the children have ended; its guest part is for PID 1 */
+    const char *engine_name; /* which one it is: "qemu" */
+    struct net_plan net;     /* to be released once the children have ended; its guest part is for PID 1 */
 };
 
 /* Fills in what of config depends on the devices. After a failure, children may have been started. */

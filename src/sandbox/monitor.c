@@ -8,10 +8,9 @@
  * It stays in its caller's process group, so that job control treats the two as one, and leaves the signals of the terminal to the
  * caller, who passes on what is meant for the workload. Its children have sessions of their own.
  */
-#include "sandbox/control.h"
-#include "sandbox/guest.h"
-#include "sandbox/launch.h"
-#include "sandbox/lines.h"
+#include "sandbox/monitor.h"
+#include "sandbox/record.h"
+#include "sandbox/runtime.h"
 #include "util/cleanup.h"
 #include "util/log.h"
 #include "wire/message.h"
@@ -24,62 +23,152 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { STATUS_FAILED = 125, STATUS_SIGNAL = 128 };
+enum { FILES_MAX = 8192 }; /* nine for each of the most commands at once, and room */
 
-struct monitor {
-    struct loop *loop;
-    struct spec spec;
-    struct files files;
-    struct children children;
-    struct launched launched;
-    struct lines *console;
-    struct guest *guest;
-    struct guest_process *workload; /* while it runs */
-    int output;                     /* the console_output file; -1: none */
-    struct message_input from_caller;
-    struct loop_source *stop_timer;
-    bool guest_ready, workload_over, guest_finished;
-    struct one_child *follower; /* a device that ended after the engine, it seems */
-    struct loop_source *follower_timer;
-    /* How it ends. */
-    bool over;
-    int status;
-    msb_error *error;
-    bool guest_ended; /* by itself: its kernel's last words tell more */
-};
+static uint64_t nanoseconds_of(clockid_t clock)
+{
+    struct timespec now;
+
+    clock_gettime(clock, &now);
+    return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
+}
+
+uint64_t monotonic_now(void)
+{
+    return nanoseconds_of(CLOCK_MONOTONIC);
+}
 
 /* ---- The end ------------------------------------------------------------------------------------------------------------------ */
 
-/* Takes the error; the first end counts. */
-static void end(struct monitor *monitor, int status, msb_error *error)
+/* An error that is there already is why it was stopped: how that went then does not count. */
+void monitor_end(struct monitor *monitor, int status, msb_error *error)
 {
-    if (monitor->over) {
+    if (monitor->over || (monitor->error && error != monitor->error)) {
         msb_error_free(error);
-        return;
+    } else {
+        monitor->status = status;
+        monitor->error = error;
     }
     monitor->over = true;
-    monitor->status = status;
-    monitor->error = error;
     loop_quit(monitor->loop);
 }
 
-static void end_by_force(struct monitor *monitor)
+void monitor_end_by_force(struct monitor *monitor)
 {
     msb_error *error = NULL;
 
     fail(&error, MSB_ERR_VM, "the VM was ended by force");
-    end(monitor, STATUS_SIGNAL + SIGKILL, error);
+    monitor_end(monitor, STATUS_SIGNAL + SIGKILL, error);
 }
 
-static void check_over(struct monitor *monitor)
+static void on_drain_timer(struct loop_source *source, int fd, uint32_t events, void *data)
 {
-    if (monitor->guest_finished && (monitor->workload_over || !monitor->spec.has_process))
-        end(monitor, monitor->status, monitor->error);
+    (void)source, (void)fd, (void)events;
+    serve_hurry(data);
+}
+
+/* Who is attached has some time to take the rest. */
+static void drain(struct monitor *monitor)
+{
+    static const uint64_t patience = 5000000000; /* ns */
+    msb_error *error = NULL;
+
+    if (monitor->drain_timer)
+        return;
+    monitor->drain_timer = loop_timer(monitor->loop, patience, on_drain_timer, monitor, &error);
+    if (!monitor->drain_timer)
+        monitor_end(monitor, STATUS_FAILED, error);
+}
+
+void monitor_check_over(struct monitor *monitor)
+{
+    if (!monitor->guest_finished || monitor->over)
+        return;
+    if (monitor->spec.has_process && (!monitor->workload_over || monitor->out || monitor->err)) {
+        if (monitor->out || monitor->err)
+            drain(monitor);
+        return;
+    }
+    if (serve_has_attached(monitor))
+        drain(monitor);
+    else
+        monitor_end(monitor, monitor->status, monitor->error);
+}
+
+/* ---- The state that others see ------------------------------------------------------------------------------------------------ */
+
+static enum msb_sandbox_state state_of(const struct monitor *monitor)
+{
+    if (monitor->ended)
+        return monitor->error ? MSB_SANDBOX_FAILED : MSB_SANDBOX_EXITED;
+    return monitor->stopping ? MSB_SANDBOX_STOPPING : monitor->up ? MSB_SANDBOX_RUNNING : MSB_SANDBOX_STARTING;
+}
+
+static char *print_state(const struct monitor *monitor, const char *kernel_log, msb_error **err)
+{
+    const struct net_plan *net = &monitor->launched.net;
+    struct record record = {
+        .spec = &monitor->spec,
+        .state = state_of(monitor),
+        .detached = monitor->options & LAUNCH_DETACH,
+        .pid = getpid(),
+        .created = monitor->created,
+        .started = monitor->started,
+        .ended = monitor->ended,
+        .engine = monitor->launched.engine_name,
+        .has_network = net->present,
+        .ip = net->setup.ip,
+        .subnet = net->setup.subnet,
+        .subnet_bits = net->setup.subnet_bits,
+        .host_ports = net->host_ports,
+        .exit_status = monitor->status,
+        .code = msb_error_code(monitor->error),
+        .error = monitor->error ? msb_error_message(monitor->error) : NULL,
+        .kernel_log = kernel_log,
+    };
+
+    return record_print(&record, err);
+}
+
+int monitor_write_state(struct monitor *monitor, msb_error **err)
+{
+    _cleanup_free_ char *json = NULL;
+
+    if (!monitor->registration.name)
+        return 0;
+    json = print_state(monitor, NULL, err);
+    return json ? registry_write(&monitor->registration, json, err) : -1;
+}
+
+/* A failure to say so is no reason to end a sandbox that works. */
+static void update_state(struct monitor *monitor)
+{
+    msb_error *error = NULL;
+
+    if (monitor_write_state(monitor, &error) < 0)
+        log_error("%s", msb_error_message(error));
+    msb_error_free(error);
+}
+
+/* The guest is configured, and the command runs. */
+static void check_up(struct monitor *monitor)
+{
+    msb_error *error = NULL;
+
+    if (monitor->up || !monitor->guest_ready || (monitor->spec.has_process && !monitor->workload_started))
+        return;
+    monitor->up = true;
+    monitor->started = nanoseconds_of(CLOCK_REALTIME);
+    update_state(monitor);
+    if (serve_up(monitor, &error) < 0)
+        monitor_end(monitor, STATUS_FAILED, error);
 }
 
 /* ---- The guest ---------------------------------------------------------------------------------------------------------------- */
@@ -90,6 +179,7 @@ static void on_ready(void *data)
 
     monitor->guest_ready = true;
     log_debug("the guest is configured");
+    check_up(monitor);
 }
 
 static void on_finished(void *data)
@@ -97,38 +187,63 @@ static void on_finished(void *data)
     struct monitor *monitor = data;
 
     monitor->guest_finished = true;
-    check_over(monitor);
+    monitor_check_over(monitor);
 }
 
 static void on_failed(msb_error *error, void *data)
 {
-    end(data, STATUS_FAILED, error);
+    monitor_end(data, STATUS_FAILED, error);
 }
 
-static const struct guest_events guest_events = { on_ready, on_finished, on_failed };
+static void on_stats(uint32_t request, const struct guest_stats *stats, void *data)
+{
+    serve_stats(data, request, stats);
+}
+
+static const struct guest_events guest_events = { on_ready, on_finished, on_failed, on_stats };
+
+static void on_workload_started(struct guest_process *process, void *data)
+{
+    struct monitor *monitor = data;
+
+    (void)process;
+    monitor->workload_started = true;
+    check_up(monitor);
+}
+
+/* When it was stopped for a reason of ours, that is what counts. */
+static void judge_workload(struct monitor *monitor, const struct process_end *how)
+{
+    if (monitor->error)
+        return;
+    monitor->status = how->fate == PROCESS_KILLED ? STATUS_SIGNAL + how->status : how->status;
+    if (how->fate == PROCESS_NOT_STARTED)
+        fail(&monitor->error, MSB_ERR_WORKLOAD, "%s", how->why);
+}
 
 static void on_workload_ended(struct guest_process *process, const struct process_end *how, void *data)
 {
     struct monitor *monitor = data;
+    unsigned flags =
+        (how->fate == PROCESS_NOT_STARTED ? CONTROL_EXIT_NOT_STARTED : 0) | (how->out_of_memory ? CONTROL_EXIT_OUT_OF_MEMORY : 0);
 
     (void)process;
     monitor->workload = NULL;
     monitor->workload_over = true;
     if (how->out_of_memory)
         log_warn("the guest ran out of memory, and its kernel ended the workload: memory_mib is %u", monitor->spec.memory_mib);
-    switch (how->fate) {
-    case PROCESS_NOT_STARTED:
-        monitor->status = how->status;
-        fail(&monitor->error, MSB_ERR_WORKLOAD, "%s", how->why);
-        break;
-    case PROCESS_EXITED:
-        monitor->status = how->status;
-        break;
-    case PROCESS_KILLED:
-        monitor->status = STATUS_SIGNAL + how->status;
-        break;
+    judge_workload(monitor, how);
+    if (!monitor->stopping) {
+        monitor->stopping = true;
+        update_state(monitor);
     }
-    check_over(monitor);
+    /* What it left in them is still to be handed on. */
+    if (monitor->out)
+        output_close(monitor->out);
+    if (monitor->err)
+        output_close(monitor->err);
+    serve_workload_ended(monitor, (uint8_t)monitor->status, (uint8_t)flags, how->why);
+    monitor_check_over(monitor);
 }
 
 /* A packet from the vsock device: the port, and the connection as a descriptor. */
@@ -192,7 +307,7 @@ static void end_with_child(struct monitor *monitor, struct one_child *child)
         fail_guest(monitor, &error);
     else
         children_fail(culprit, &error);
-    end(monitor, STATUS_FAILED, error);
+    monitor_end(monitor, STATUS_FAILED, error);
 }
 
 static void on_follower_timer(struct loop_source *source, int fd, uint32_t events, void *data)
@@ -224,122 +339,53 @@ static void on_child_ended(struct one_child *child, void *data)
 static void on_child_reported(struct one_child *child, msb_error *error, void *data)
 {
     if (error)
-        end(data, STATUS_FAILED, error);
+        monitor_end(data, STATUS_FAILED, error);
     else
         log_debug("%s is ready", child->name);
 }
 
 static const struct children_events children_events = { on_child_ended, on_child_reported };
 
-/* ---- The caller -------------------------------------------------------------------------------------------------------------------- */
+/* ---- Stopping ------------------------------------------------------------------------------------------------------------------ */
 
 static void on_stop_timer(struct loop_source *source, int fd, uint32_t events, void *data)
 {
     (void)source, (void)fd, (void)events;
-    end_by_force(data);
+    monitor_end_by_force(data);
 }
 
-static int stop(struct monitor *monitor, uint32_t milliseconds, msb_error **err)
+int monitor_stop(struct monitor *monitor, uint64_t milliseconds, msb_error **err)
 {
     loop_remove(monitor->stop_timer);
-    monitor->stop_timer = loop_timer(monitor->loop, milliseconds * 1000000ULL, on_stop_timer, monitor, err);
+    monitor->stop_timer = loop_timer(monitor->loop, milliseconds * 1000000U, on_stop_timer, monitor, err);
     if (!monitor->stop_timer)
         return -1;
+    if (!monitor->stopping) {
+        monitor->stopping = true;
+        update_state(monitor);
+    }
     if (monitor->workload)
         return guest_signal(monitor->guest, monitor->workload, SIGTERM, err);
     return monitor->spec.has_process ? 0 : guest_finish(monitor->guest, err);
 }
 
 /* A guest that still boots cannot pass on what would end its workload, and may never be able to: the VM ends at once. */
-static int pass_signal(struct monitor *monitor, uint8_t signal, msb_error **err)
+int monitor_signal(struct monitor *monitor, uint8_t signal, msb_error **err)
 {
     bool ends = signal == SIGTERM || signal == SIGINT || signal == SIGHUP || signal == SIGQUIT;
     msb_error *error = NULL;
 
     if (ends && !monitor->guest_ready) {
         fail(&error, MSB_ERR_VM, "the VM was ended by signal %d before its workload had started", signal);
-        end(monitor, STATUS_SIGNAL + signal, error);
+        monitor_end(monitor, STATUS_SIGNAL + signal, error);
         return 0;
     }
     return monitor->workload ? guest_signal(monitor->guest, monitor->workload, signal, err) : 0;
 }
 
-static int on_caller_message(struct monitor *monitor, uint16_t type, struct reader *body, msb_error **err)
-{
-    uint32_t request = get_u32(body);
-    uint32_t first = type == CONTROL_HELLO    ? get_u32(body)
-                     : type == CONTROL_STOP   ? get_u32(body)
-                     : type == CONTROL_SIGNAL ? get_u8(body)
-                                              : 0;
-    uint16_t rows = type == CONTROL_RESIZE ? get_u16(body) : 0, columns = type == CONTROL_RESIZE ? get_u16(body) : 0;
-
-    (void)request;
-    if (!reader_done(body))
-        return fail(err, MSB_ERR_PROTOCOL, "the caller sent a bad message");
-    switch (type) {
-    case CONTROL_SIGNAL:
-        return pass_signal(monitor, (uint8_t)first, err);
-    case CONTROL_RESIZE:
-        return monitor->workload ? guest_resize(monitor->guest, monitor->workload, rows, columns, err) : 0;
-    case CONTROL_STOP:
-        return stop(monitor, first, err);
-    case CONTROL_HELLO:
-        return first == CONTROL_VERSION ? 0 : fail(err, MSB_ERR_PROTOCOL, "the caller is of another version");
-    case CONTROL_KILL:
-        end_by_force(monitor);
-        return 0;
-    default:
-        return fail(err, MSB_ERR_PROTOCOL, "the caller sent an unknown message");
-    }
-}
-
-static void on_caller(struct loop_source *source, int fd, uint32_t events, void *data)
-{
-    struct monitor *monitor = data;
-    ssize_t n = message_input_fill(&monitor->from_caller, fd);
-    struct reader body;
-    msb_error *error = NULL;
-    uint16_t type;
-    int found = 0;
-
-    (void)source, (void)events;
-    if (n < 0 && errno == EAGAIN)
-        return;
-    if (n <= 0) {
-        end_by_force(monitor);
-        return;
-    }
-    while (!monitor->over && !error && (found = message_input_next(&monitor->from_caller, &type, &body)) == 1)
-        on_caller_message(monitor, type, &body, &error);
-    if (found < 0)
-        fail(&error, MSB_ERR_PROTOCOL, "the caller sent a message without a header");
-    if (error)
-        end(monitor, STATUS_FAILED, error);
-}
-
-static void report_result(struct monitor *monitor)
-{
-    _cleanup_free_ char *lines = NULL;
-    struct message_output out = { 0 };
-    size_t begin = message_begin(&out.queue, (enum message)CONTROL_RESULT);
-
-    if (monitor->guest_ended)
-        lines = lines_all(monitor->console);
-    put_u32(&out.queue, 0);
-    put_u8(&out.queue, (uint8_t)msb_error_code(monitor->error));
-    put_u8(&out.queue, (uint8_t)monitor->status);
-    put_string(&out.queue, monitor->error ? msb_error_message(monitor->error) : NULL);
-    put_string(&out.queue, lines);
-    message_end(&out.queue, begin);
-    fcntl(MONITOR_FD_CALLER, F_SETFL, 0);
-    /* A caller that is gone needs no result. */
-    message_output_flush(&out, MONITOR_FD_CALLER);
-    message_output_clear(&out);
-}
-
 /* ---- The beginning -------------------------------------------------------------------------------------------------------------------- */
 
-static int receive_spec(struct spec *spec, msb_error **err)
+static int receive_spec(struct monitor *monitor, msb_error **err)
 {
     struct stat st;
     struct reader r = { 0 };
@@ -352,8 +398,8 @@ static int receive_spec(struct spec *spec, msb_error **err)
     if (data == MAP_FAILED)
         return fail_errno(err, "map the specification");
     r = (struct reader){ data, (size_t)st.st_size, false };
-    get_u8(&r);
-    result = spec_decode(&r, spec, err);
+    monitor->options = get_u8(&r);
+    result = spec_decode(&r, &monitor->spec, err);
     munmap(data, (size_t)st.st_size);
     close(MONITOR_FD_SPEC);
     return result;
@@ -361,8 +407,10 @@ static int receive_spec(struct spec *spec, msb_error **err)
 
 static int configure(struct monitor *monitor, struct guest_config *config, msb_error **err)
 {
-    config->log_level = (uint8_t)monitor->spec.log_level;
-    config->hostname = strdup(monitor->spec.hostname ? monitor->spec.hostname : "microsandbox");
+    const struct spec *spec = &monitor->spec;
+
+    config->log_level = (uint8_t)spec->log_level;
+    config->hostname = strdup(spec->hostname ? spec->hostname : spec->name ? spec->name : "microsandbox");
     if (!config->hostname)
         return fail(err, MSB_ERR_NO_MEMORY, "out of memory");
     if (getrandom(config->seed, sizeof(config->seed), 0) != sizeof(config->seed))
@@ -372,6 +420,58 @@ static int configure(struct monitor *monitor, struct guest_config *config, msb_e
     monitor->guest = guest_new(monitor->loop, config, &guest_events, monitor, err);
     config->network = (struct guest_network){ 0 };
     return monitor->guest ? 0 : -1;
+}
+
+static void on_output(struct monitor *monitor, enum log_stream stream, const void *bytes, size_t size)
+{
+    life_touch(monitor);
+    if (monitor->log)
+        log_writer_put(monitor->log, stream, bytes, size, nanoseconds_of(CLOCK_REALTIME));
+}
+
+static void on_out(const void *bytes, size_t size, void *data)
+{
+    on_output(data, LOG_STDOUT, bytes, size);
+}
+
+static void on_err(const void *bytes, size_t size, void *data)
+{
+    on_output(data, LOG_STDERR, bytes, size);
+}
+
+static void on_output_ended(struct output *output, void *data)
+{
+    struct monitor *monitor = data;
+    struct output **ended = output == monitor->out ? &monitor->out : &monitor->err;
+
+    /* Those who are attached still take the rest of it. */
+    output_forget(output);
+    *ended = NULL;
+    monitor_check_over(monitor);
+}
+
+/* The streams of a workload that has no caller: its log and those who attach. */
+static int open_streams(struct monitor *monitor, struct process_streams *streams, msb_error **err)
+{
+    static const struct output_events out_events = { on_out, on_output_ended }, err_events = { on_err, on_output_ended };
+
+    *streams = (struct process_streams){ 0, 1, 1 }; /* /dev/null */
+    if (monitor->options & LAUNCH_INPUT || monitor->spec.process.tty) {
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, monitor->input) < 0)
+            return fail_errno(err, "make a socket pair");
+        streams->in = monitor->input[1];
+    }
+    monitor->out = output_new(monitor->loop, &out_events, monitor, err);
+    if (!monitor->out)
+        return -1;
+    streams->out = output_end(monitor->out);
+    if (monitor->spec.process.tty)
+        return 0;
+    monitor->err = output_new(monitor->loop, &err_events, monitor, err);
+    if (!monitor->err)
+        return -1;
+    streams->err = output_end(monitor->err);
+    return 0;
 }
 
 static int run_workload(struct monitor *monitor, msb_error **err)
@@ -386,8 +486,11 @@ static int run_workload(struct monitor *monitor, msb_error **err)
         if (monitor->output < 0)
             return fail_errno(err, "open console_output \"%s\"", spec->console_output);
         streams.out = streams.err = monitor->output;
+    } else if (monitor->options & LAUNCH_DETACH && open_streams(monitor, &streams, err) < 0) {
+        return -1;
     }
-    monitor->workload = guest_run(monitor->guest, &spec->process, true, &streams, on_workload_ended, monitor, err);
+    monitor->workload =
+        guest_run(monitor->guest, &spec->process, true, &streams, on_workload_started, on_workload_ended, monitor, err);
     return monitor->workload ? 0 : -1;
 }
 
@@ -401,7 +504,45 @@ static int watch(struct monitor *monitor, msb_error **err)
     lines_find(monitor->console, "Kernel panic - not syncing");
     if (!loop_add(monitor->loop, monitor->launched.connections, EPOLLIN, on_connection, monitor, err))
         return -1;
-    return loop_add(monitor->loop, MONITOR_FD_CALLER, EPOLLIN | EPOLLRDHUP, on_caller, monitor, err) ? 0 : -1;
+    return life_begin(monitor, err);
+}
+
+/* Takes the name, and begins the log. */
+static int enlist(struct monitor *monitor, msb_error **err)
+{
+    _cleanup_free_ char *json = NULL, *log = NULL;
+
+    monitor->created = nanoseconds_of(CLOCK_REALTIME);
+    if (!monitor->spec.name)
+        return 0;
+    json = print_state(monitor, NULL, err);
+    if (!json || registry_take(monitor->spec.name, json, &monitor->registration, err) < 0)
+        return -1;
+    if (!(monitor->options & LAUNCH_DETACH))
+        return 0;
+    log = log_directory(monitor->spec.name, err);
+    monitor->log = log ? log_writer_new(log, LOG_FILE_SIZE, err) : NULL;
+    return monitor->log ? 0 : -1;
+}
+
+static int listen_for_others(struct monitor *monitor, msb_error **err)
+{
+    int listener = registry_listen(&monitor->registration, err);
+
+    return listener < 0 ? -1 : server_listen(monitor->server, listener, err);
+}
+
+/* For the descriptors of clients. The children are there already, and keep the limit that they have. */
+static int raise_limit(msb_error **err)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return fail_errno(err, "ask for the limit of open files");
+    if (limit.rlim_cur >= FILES_MAX || limit.rlim_cur == limit.rlim_max)
+        return 0;
+    limit.rlim_cur = limit.rlim_max < FILES_MAX ? limit.rlim_max : FILES_MAX;
+    return setrlimit(RLIMIT_NOFILE, &limit) < 0 ? fail_errno(err, "raise the limit of open files") : 0;
 }
 
 static int start(struct monitor *monitor, msb_error **err)
@@ -414,15 +555,16 @@ static int start(struct monitor *monitor, msb_error **err)
     if (length < 0)
         return fail_errno(err, "read `/proc/self/exe`");
     program[length] = '\0';
-    if (files_init(&monitor->files, program, err) < 0)
+    if (files_init(&monitor->files, program, err) < 0 || enlist(monitor, err) < 0)
         return -1;
     result = launch(&monitor->spec, &monitor->files, &monitor->children, &config, &monitor->launched, err);
     if (result == 0)
         result = configure(monitor, &config, err);
     guest_config_clear(&config);
-    if (result < 0 || run_workload(monitor, err) < 0)
+    if (result < 0 || run_workload(monitor, err) < 0 || watch(monitor, err) < 0 || raise_limit(err) < 0)
         return -1;
-    return watch(monitor, err);
+    update_state(monitor);
+    return monitor->registration.name ? listen_for_others(monitor, err) : 0;
 }
 
 /* Signals that a terminal or a service manager sends to all at once are for the caller to judge. SIGPIPE is an error of write(2). */
@@ -445,7 +587,50 @@ static int adopt_fds(msb_error **err)
     for (int fd = MONITOR_FD_CALLER; fd < MONITOR_NUM_FDS; fd++)
         if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
             return fail_errno(err, "use descriptor %d", fd);
-    return fcntl(MONITOR_FD_CALLER, F_SETFL, O_NONBLOCK) < 0 ? fail_errno(err, "use the caller's socket") : 0;
+    return 0;
+}
+
+/* One that outlives its caller is nobody's child, has no terminal that could signal it, and keeps no directory from being unmounted. */
+static int leave_caller(const struct monitor *monitor, msb_error **err)
+{
+    pid_t pid;
+
+    if (!(monitor->options & LAUNCH_DETACH))
+        return 0;
+    pid = fork();
+    if (pid < 0)
+        return fail_errno(err, "start a process of its own");
+    if (pid > 0)
+        _exit(0);
+    if (setsid() < 0 || chdir("/") < 0)
+        return fail_errno(err, "leave the caller");
+    return 0;
+}
+
+/* Whether anything of it stays: not of one whose launch failed, which its caller is told. */
+static bool is_kept(const struct monitor *monitor)
+{
+    return monitor->spec.keep && (monitor->up || !(monitor->options & LAUNCH_DETACH));
+}
+
+/* Nothing runs any more. State and name are settled before anybody is told. */
+static void settle(struct monitor *monitor)
+{
+    _cleanup_free_ char *kernel_log = monitor->guest_ended ? lines_all(monitor->console) : NULL, *json = NULL, *log = NULL;
+
+    monitor->ended = nanoseconds_of(CLOCK_REALTIME);
+    log_writer_free(monitor->log);
+    if (is_kept(monitor))
+        json = print_state(monitor, kernel_log, NULL);
+    net_plan_release(&monitor->launched.net);
+    if (monitor->registration.name) {
+        if (json)
+            registry_write(&monitor->registration, json, NULL);
+        else if (monitor->options & LAUNCH_DETACH && (log = log_directory(monitor->spec.name, NULL)))
+            log_remove(log, NULL);
+        registry_release(&monitor->registration, json != NULL);
+    }
+    serve_end(monitor, kernel_log);
 }
 
 int main(void)
@@ -453,23 +638,30 @@ int main(void)
     struct monitor monitor = {
         .output = -1,
         .launched = { .connections = -1, .console = -1, .net.member.lock = -1 },
-        .from_caller.max = CONTROL_TO_MONITOR_MAX,
+        .registration = REGISTRATION_NONE,
+        .input = { -1, -1 },
+        .clock_fd = -1,
+        .signal_fd = -1,
+        .began = monotonic_now(),
     };
     msb_error *error = NULL;
+    bool ready;
 
     ignore_signals();
-    monitor.loop = loop_new(&error);
+    ready = adopt_fds(&error) == 0 && receive_spec(&monitor, &error) == 0 && leave_caller(&monitor, &error) == 0;
+    monitor.loop = loop_new(ready ? &error : NULL);
     monitor.children = (struct children){ .loop = monitor.loop, .events = &children_events, .data = &monitor };
-    if (monitor.loop && adopt_fds(&error) == 0 && receive_spec(&monitor.spec, &error) == 0) {
+    if (!monitor.loop || serve_begin(&monitor, ready ? &error : NULL) < 0)
+        return STATUS_FAILED;
+    if (ready) {
         log_init("monitor", monitor.spec.log_level, MONITOR_FD_LOG);
         monitor.children.show_logs = log_enabled(MSB_LOG_ERROR);
         if (start(&monitor, &error) == 0)
             loop_run(monitor.loop, &error);
     }
     if (error)
-        end(&monitor, STATUS_FAILED, error);
+        monitor_end(&monitor, STATUS_FAILED, error);
     children_end(&monitor.children);
-    net_plan_release(&monitor.launched.net);
-    report_result(&monitor);
+    settle(&monitor);
     return 0;
 }

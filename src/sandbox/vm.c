@@ -10,7 +10,6 @@
 
 #include <pthread.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 
 struct msb_vm {
     struct spec spec;
@@ -144,15 +143,17 @@ static int await_up(struct client *client, const struct patience *patience, stru
     return fail(err, result->code, "%s", result->message);
 }
 
-/* Hangs up, which ends it all, and waits until that is done. */
+/* Ends it all, and waits until that is done. */
 static void give_up(struct client *client)
 {
     enum { PATIENCE_MS = 5000 };
     const struct patience patience = patience_of(PATIENCE_MS, -1);
+    struct request request = { 0 };
     struct reader body;
     uint16_t type;
 
-    shutdown(client->socket, SHUT_WR);
+    request_begin(&request, CONTROL_KILL, 0);
+    client_send(client, &request, NULL, 0, &patience, NULL);
     while (client_receive(client, &type, &body, &patience, NULL) == 0)
         continue;
     client_close(client);

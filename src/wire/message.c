@@ -53,6 +53,57 @@ ssize_t message_input_fill(struct message_input *in, int fd)
     return n;
 }
 
+static bool take_fds(struct msghdr *message, int *fds, size_t *num_fds, size_t max)
+{
+    bool fit = !(message->msg_flags & MSG_CTRUNC);
+
+    for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header; header = CMSG_NXTHDR(message, header)) {
+        size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+        if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
+            continue;
+        for (size_t i = 0; i < count; i++) {
+            int fd;
+
+            memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof(int));
+            fit = fit && *num_fds < max;
+            if (fit)
+                fds[(*num_fds)++] = fd;
+            else
+                close(fd);
+        }
+    }
+    return fit;
+}
+
+ssize_t message_input_receive(struct message_input *in, int socket, int *fds, size_t *num_fds, size_t max)
+{
+    enum { ROOM = 16 }; /* descriptors; the kernel closes what does not fit, and says so */
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(ROOM * sizeof(int))];
+    } control;
+    struct iovec iov;
+    struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
+    ssize_t n;
+
+    if (make_room(in) < 0)
+        return -1;
+    do {
+        iov = (struct iovec){ .iov_base = in->data + in->end, .iov_len = in->capacity - in->end };
+        message.msg_control = control.bytes;
+        message.msg_controllen = sizeof(control.bytes);
+        n = recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return -1;
+    in->end += (size_t)n;
+    if (take_fds(&message, fds, num_fds, max))
+        return n;
+    errno = EMSGSIZE;
+    return -1;
+}
+
 int message_input_next(struct message_input *in, uint16_t *type, struct reader *body)
 {
     struct reader header;

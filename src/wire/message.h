@@ -23,6 +23,10 @@ void message_input_clear(struct message_input *in);
    taken with message_input_next() before. */
 ssize_t message_input_fill(struct message_input *in, int fd);
 
+/* The same over a Unix socket, taking the descriptors that come along: they are appended to fds, which has room for max of them and
+   *num_fds already. More than that is -1 with EMSGSIZE. In non-blocking mode whatever the socket's is. */
+ssize_t message_input_receive(struct message_input *in, int socket, int *fds, size_t *num_fds, size_t max);
+
 /* The next whole message: 1 and its type and body, which stays valid until the next call; 0 when more bytes are needed; -1 when
    the peer broke the protocol (a body larger than max, a header that is none). The type is what the peer wrote: any number. */
 int message_input_next(struct message_input *in, uint16_t *type, struct reader *body);

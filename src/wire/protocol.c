@@ -149,6 +149,8 @@ void guest_stats_encode(struct writer *w, const struct guest_stats *stats)
     put_u64(w, stats->cpu_system);
     put_u64(w, stats->cpu_idle);
     put_u32(w, stats->num_processes);
+    put_u64(w, stats->network_received);
+    put_u64(w, stats->network_sent);
     put_u64(w, stats->oom_kills);
 }
 
@@ -162,6 +164,8 @@ bool guest_stats_decode(struct reader *r, struct guest_stats *stats)
     stats->cpu_system = get_u64(r);
     stats->cpu_idle = get_u64(r);
     stats->num_processes = get_u32(r);
+    stats->network_received = get_u64(r);
+    stats->network_sent = get_u64(r);
     stats->oom_kills = get_u64(r);
     return !r->failed;
 }

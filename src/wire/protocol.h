@@ -126,7 +126,8 @@ struct guest_stats {
     uint64_t memory_total, memory_free, memory_available, memory_cached; /* bytes, as /proc/meminfo has them */
     uint64_t cpu_user, cpu_system, cpu_idle;
     uint32_t num_processes;
-    uint64_t oom_kills; /* how many processes the kernel ended because there was no memory */
+    uint64_t network_received, network_sent; /* bytes, by all network cards */
+    uint64_t oom_kills;                      /* how many processes the kernel ended because there was no memory */
 };
 
 void guest_stats_encode(struct writer *w, const struct guest_stats *stats);

@@ -169,6 +169,16 @@ static void again_and_again(void **state)
     msb_vm_free(vm);
 }
 
+static void run_and_free(int times)
+{
+    for (int i = 0; i < times; i++) {
+        msb_vm *vm = build(shell("exit 5"));
+
+        assert_int_equal(start(vm), 5);
+        msb_vm_free(vm);
+    }
+}
+
 /* Descriptors, threads and children are compared after each test; here also memory, to the byte, mounts and files. */
 static void two_hundred_leave_nothing(void **state)
 {
@@ -177,16 +187,13 @@ static void two_hundred_leave_nothing(void **state)
     int mounts, shared, files;
 
     (void)state;
+    /* glibc keeps seven freed blocks of each size for itself, and counts them as used. */
+    run_and_free(8);
     mounts = count_lines("/proc/self/mountinfo");
     shared = count_entries("/dev/shm");
     files = runtime ? count_entries(runtime) : 0;
     memory = mallinfo2().uordblks;
-    for (int i = 0; i < 200; i++) {
-        msb_vm *vm = build(shell("exit 5"));
-
-        assert_int_equal(start(vm), 5);
-        msb_vm_free(vm);
-    }
+    run_and_free(200);
     assert_int_equal(mallinfo2().uordblks, memory);
     assert_int_equal(count_lines("/proc/self/mountinfo"), mounts);
     assert_int_equal(count_entries("/dev/shm"), shared);

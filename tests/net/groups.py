@@ -195,14 +195,14 @@ class Groups(unittest.TestCase):
 
     def test_dead_sockets_are_cleaned_up(self):
         first, second = self.guest(f"subnet={SUBNET}"), self.guest(f"subnet={SUBNET}")
-        sockets = os.path.join(self.world.runtime, "net", "10.1.2.0-24", "sockets")
+        sockets = os.path.join(self.world.runtime, ".net", "10.1.2.0-24", "sockets")
         self.assertEqual(sorted(os.listdir(sockets)), [first.ip, second.ip])
         first.kill()
         third = self.guest(f"subnet={SUBNET}", "ip=10.1.2.77")
         self.assertEqual(sorted(os.listdir(sockets)), [second.ip, third.ip])
         second.end()
         third.end()
-        self.assertEqual(os.listdir(os.path.join(self.world.runtime, "net")), ["lock"])
+        self.assertEqual(os.listdir(os.path.join(self.world.runtime, ".net")), ["lock"])
 
     def test_address_and_name_taken(self):
         guest = self.guest(f"subnet={SUBNET}", "ip=10.1.2.9", "name=web")

@@ -110,7 +110,7 @@ static void test_members(void **state)
 static void test_setup_encoding(void **state)
 {
     struct net_port ports[] = { { 80, IPPROTO_TCP }, { 53, IPPROTO_UDP } };
-    char directory[] = "/run/user/1000/microsandbox/net/10.1.2.0-24";
+    char directory[] = "/run/user/1000/microsandbox/.net/10.1.2.0-24";
     struct net_setup setup = { .log_level = MSB_LOG_DEBUG,
                                .scope = MSB_SCOPE_PUBLIC,
                                .ip = ip("10.1.2.3"),
@@ -227,7 +227,7 @@ static void test_addresses_are_assigned_without_collision(void **state)
     group_leave(&a);
     group_leave(&b);
     group_leave(&c);
-    assert_false(exists(runtime, "net/10.1.2.0-24"));
+    assert_false(exists(runtime, ".net/10.1.2.0-24"));
 }
 
 static void test_full_subnet(void **state)
@@ -275,18 +275,18 @@ static void test_dead_member_is_cleared_away(void **state)
     close(fd);
     close(dead.lock);
     dead.lock = -1;
-    assert_true(exists(runtime, "net/10.1.2.0-24/sockets/10.1.2.7"));
+    assert_true(exists(runtime, ".net/10.1.2.0-24/sockets/10.1.2.7"));
     again = join(runtime, NULL, NULL);
-    assert_false(exists(runtime, "net/10.1.2.0-24/sockets/10.1.2.7"));
-    assert_false(exists(runtime, "net/10.1.2.0-24/members/10.1.2.7"));
-    assert_false(exists(runtime, "net/10.1.2.0-24/names/dead"));
-    assert_true(exists(runtime, "net/10.1.2.0-24/names/alive"));
+    assert_false(exists(runtime, ".net/10.1.2.0-24/sockets/10.1.2.7"));
+    assert_false(exists(runtime, ".net/10.1.2.0-24/members/10.1.2.7"));
+    assert_false(exists(runtime, ".net/10.1.2.0-24/names/dead"));
+    assert_true(exists(runtime, ".net/10.1.2.0-24/names/alive"));
     group_leave(&again);
     again = join(runtime, "10.1.2.7", "dead");
     group_leave(&again);
     group_leave(&alive);
     group_leave(&dead);
-    assert_false(exists(runtime, "net/10.1.2.0-24"));
+    assert_false(exists(runtime, ".net/10.1.2.0-24"));
 }
 
 static void test_preview_takes_nothing(void **state)
@@ -297,7 +297,7 @@ static void test_preview_takes_nothing(void **state)
 
     assert_int_equal(group_preview(*state, &r, &address, &error), 0);
     assert_ip(address, "10.1.2.2");
-    assert_false(exists(*state, "net/10.1.2.0-24"));
+    assert_false(exists(*state, ".net/10.1.2.0-24"));
 }
 
 /* ---- Plans --------------------------------------------------------------------------------------------------------------- */
@@ -348,7 +348,7 @@ static void test_plan_any(void **state)
     assert_int_equal(plan.guest.num_hosts, 2);
     assert_string_equal(plan.guest.hosts[0], "169.254.1.1 host.microsandbox.internal");
     net_plan_release(&plan);
-    assert_false(exists(*state, "net/10.1.2.0-24"));
+    assert_false(exists(*state, ".net/10.1.2.0-24"));
 }
 
 static void test_plan_ports(void **state)

@@ -397,7 +397,7 @@ static void message_has_its_size(void **state)
 
 static void stats_come_back(void **state)
 {
-    struct guest_stats in = { 1, 2, 3, 4, 5, 6, 7, 8, 9 }, out;
+    struct guest_stats in = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 }, out;
     struct writer w = { 0 };
     struct reader r;
 
@@ -409,7 +409,8 @@ static void stats_come_back(void **state)
     assert_int_equal(out.memory_total, 1);
     assert_int_equal(out.cpu_idle, 7);
     assert_int_equal(out.num_processes, 8);
-    assert_int_equal(out.oom_kills, 9);
+    assert_int_equal(out.network_sent, 10);
+    assert_int_equal(out.oom_kills, 11);
     free(w.data);
 }
 
