@@ -553,6 +553,39 @@ static void test_bad_rings(void **state)
     }
 }
 
+/* Any value in any register of both devices, in any order, kicks among them: what the device process makes of it is its affair, and the
+   engine goes on to the guest's reset. */
+static void test_any_registers(void **state)
+{
+    enum { ROUNDS = 6, STORES = 700 };
+    static const uint32_t values[] = { 0,  1,   2,   3,      4,          8,           11,         15,
+                                       64, 128, 256, 0x1000, QUEUE_DESC, QUEUE_AVAIL, QUEUE_USED, UINT32_MAX };
+    unsigned random = 1;
+
+    (void)state;
+    need_kvm();
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        struct engine_process process;
+        struct guest guest = { 0 };
+
+        guest_map_registers(&guest);
+        for (unsigned i = 0; i < STORES; i++) {
+            uint64_t address = LAYOUT_MMIO;
+            uint32_t value;
+
+            random = random * 1103515245 + 12345;
+            /* The registers that do something lie below 0xb0. */
+            address += (random >> 30 & 1) * LAYOUT_MMIO_SIZE + (random >> 16) % (0xb0 / 4) * 4;
+            random = random * 1103515245 + 12345;
+            value = random >> 31 ? random : values[(random >> 16) % (sizeof(values) / sizeof(values[0]))];
+            guest_store(&guest, address, value);
+        }
+        guest_reset(&guest);
+        run_guest(&process, &(struct start){ .guest = &guest, .with_platform = true });
+        expect_status(&process, 0);
+    }
+}
+
 /* The device process ends under a running guest: that is for the monitor to see. The guest goes on. */
 static void test_device_gone(void **state)
 {
@@ -594,6 +627,7 @@ int main(void)
         cmocka_unit_test(test_failure),        cmocka_unit_test(test_bad_kernel),  cmocka_unit_test(test_monitor_gone),
         cmocka_unit_test(test_cell),           cmocka_unit_test(test_entropy),     cmocka_unit_test(test_bad_rings),
         cmocka_unit_test(test_storm_of_kicks), cmocka_unit_test(test_device_gone), cmocka_unit_test(test_device_never_there),
+        cmocka_unit_test(test_any_registers),
     };
 
     return cmocka_run_group_tests_name("kvm process", tests, NULL, NULL);
