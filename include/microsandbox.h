@@ -443,7 +443,8 @@ MSB_PUBLIC int msb_sandbox_stats(msb_sandbox *sandbox, struct msb_stats *stats, 
 
 /* ---- Its end ---- */
 
-/* A descriptor that is readable once msb_sandbox_wait() does not block: the handle's, the same each time. -1 on failure. */
+/* A descriptor that is readable once msb_sandbox_wait() does not block: the handle's, the same each time. -1 on failure. A handle that
+   has it, or that waits or has launched the sandbox, is told the end; others learn it from what is kept. */
 MSB_PUBLIC int msb_sandbox_fd(msb_sandbox *sandbox, msb_error **err);
 
 /* Waits until it has ended and nothing of it runs any more. Returns as msb_vm_wait(), each time again. */

@@ -129,6 +129,9 @@ static int copy(msb_sandbox *sandbox, enum copy_direction direction, const char 
     /* The guest's side sees the end of what it reads, or that nobody reads any more. */
     close(steal_fd(&ours));
     there = hear_end(&client, patience, &guest);
+    fail_prefix(&own, "copy `%s`", host_path);
+    if (msb_error_code(guest) == MSB_ERR_WORKLOAD)
+        fail_prefix(&guest, "copy `%s` of the sandbox", guest_path);
     client_close(&client);
     return judge(here, own, there, guest, guest_first, err);
 }
