@@ -280,6 +280,16 @@ static void collect_sent(void)
         q->busy[q->used->ring[q->taken % QUEUE_SIZE].id / DESCRIPTORS] = false;
 }
 
+/* A frame that should not have been. */
+static _Noreturn void fail_frame(const char *what, const uint8_t *bytes, size_t size)
+{
+    fprintf(stderr, "fuzz-net: %s", what);
+    for (size_t i = 0; i < size && i < 128; i++)
+        fprintf(stderr, " %02x", bytes[i]);
+    fprintf(stderr, "\n");
+    abort();
+}
+
 /* ---- What the guest gets ------------------------------------------------------------------------------------------------- */
 
 static struct conversation *conversation_of(uint16_t port)
@@ -292,10 +302,9 @@ static void check_received(const uint8_t *bytes, size_t size)
     struct packet p;
     struct tcphdr tcp;
 
-    if (packet_parse(bytes, size, &p))
-        abort();
-    if (!mac_equal(&p.destination_mac, &filter.own.mac) && !mac_is_multicast(&p.destination_mac))
-        abort();
+    if (packet_parse(bytes, size, &p) ||
+        (!mac_equal(&p.destination_mac, &filter.own.mac) && !mac_is_multicast(&p.destination_mac)))
+        fail_frame("the guest got", bytes, size);
     if (p.kind != PACKET_IP || p.protocol != IPPROTO_TCP || !p.has_ports || p.is_fragment)
         return;
     memcpy(&tcp, bytes + p.upper, sizeof(tcp));
@@ -557,7 +566,7 @@ static void member_receives(void)
         struct packet p;
 
         if (packet_parse(bytes, (size_t)size, &p) || filter_incoming(&theirs, &p, filter.own.ip).verdict != VERDICT_GUEST)
-            abort();
+            fail_frame("a member got", bytes, (size_t)size);
     }
 }
 

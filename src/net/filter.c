@@ -201,13 +201,6 @@ static struct decision pass(enum verdict verdict)
     return (struct decision){ .verdict = verdict };
 }
 
-static struct decision to_members(const struct filter *f, const struct packet *p)
-{
-    if (!f->has_group)
-        return drop(REASON_NO_GROUP);
-    return mac_is_multicast(&p->destination_mac) ? pass(VERDICT_MEMBERS) : drop(REASON_DESTINATION_MAC);
-}
-
 /* What a member may be sent beside what its own kernel knows how to judge: no redirects (RFC 792), and no fragments of what could be
    neighbour discovery or hide it behind extension headers. */
 static enum reason check_for_member(const struct packet *p)
@@ -217,6 +210,17 @@ static enum reason check_for_member(const struct packet *p)
     if (p->is_fragment && p->protocol != IPPROTO_TCP && p->protocol != IPPROTO_UDP)
         return REASON_EXTENSION;
     return REASON_NONE;
+}
+
+static struct decision to_members(const struct filter *f, const struct packet *p)
+{
+    enum reason reason = check_for_member(p);
+
+    if (!f->has_group)
+        return drop(REASON_NO_GROUP);
+    if (reason)
+        return drop(reason);
+    return mac_is_multicast(&p->destination_mac) ? pass(VERDICT_MEMBERS) : drop(REASON_DESTINATION_MAC);
 }
 
 static struct decision to_member(const struct filter *f, const struct packet *p, struct in_addr member)

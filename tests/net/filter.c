@@ -548,26 +548,29 @@ static void test_hidden_neighbour_discovery(void **state)
         { IPPROTO_FRAGMENT, later, REASON_EXTENSION },
     };
     struct filter f = filter_of(MSB_SCOPE_GROUP, true);
-    struct mac to = mac_of(member_mac);
-    struct ip_address source = ip_of(own6), destination = ip_of(member6);
+    struct ip_address source = ip_of(own6);
 
     (void)state;
-    for (size_t i = 0; i < sizeof(hidden) / sizeof(hidden[0]); i++) {
+    for (size_t i = 0; i < 2 * sizeof(hidden) / sizeof(hidden[0]); i++) {
+        struct mac to = mac_of(i % 2 ? "33:33:00:00:00:01" : member_mac);
+        struct ip_address destination = ip_of(i % 2 ? "ff02::1" : member6);
         struct frame frame;
 
         frame_begin(&frame, &f.own.mac, &to, ETH_P_IPV6);
         frame_ip(&frame, &source, &destination, IPPROTO_ICMPV6);
-        frame_extension(&frame, hidden[i].extension, hidden[i].body, 7);
+        frame_extension(&frame, hidden[i / 2].extension, hidden[i / 2].body, 7);
         frame_nd(&frame, ND_NEIGHBOR_ADVERT, "fd6d:7362:a01:200::a01:205", ND_OPT_TARGET_LINKADDR, &f.own.mac);
-        assert_int_equal(decide(&f, &frame, false).reason, hidden[i].reason);
+        assert_int_equal(decide(&f, &frame, false).reason, hidden[i / 2].reason);
     }
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 4; i++) {
+        struct mac to = mac_of(i % 2 ? "33:33:00:00:00:01" : member_mac);
+        struct ip_address destination = ip_of(i % 2 ? "ff02::1" : member6);
         struct frame frame;
 
         /* A fragment whose first header is an extension header, behind which anything may be. */
         frame_begin(&frame, &f.own.mac, &to, ETH_P_IPV6);
         frame_ip(&frame, &source, &destination, IPPROTO_DSTOPTS);
-        frame_extension(&frame, IPPROTO_FRAGMENT, i ? first : later, 7);
+        frame_extension(&frame, IPPROTO_FRAGMENT, i / 2 ? first : later, 7);
         frame_add(&frame, "\x3a\0\1\4\0\0\0\0", 8);
         assert_int_equal(decide(&f, &frame, false).reason, REASON_EXTENSION);
     }
