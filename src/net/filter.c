@@ -260,7 +260,7 @@ static struct decision outgoing_arp(const struct filter *f, const struct packet 
 
 static struct decision outgoing_solicitation(const struct filter *f, const struct packet *p)
 {
-    struct in_addr member;
+    struct in_addr member, receiver;
 
     if (is_link_address(&f->own, &p->nd_target))
         return pass(VERDICT_NEIGHBOUR);
@@ -268,6 +268,8 @@ static struct decision outgoing_solicitation(const struct filter *f, const struc
         return drop(REASON_ND);
     if (IN6_IS_ADDR_MULTICAST(&p->destination.v6))
         return to_members(f, p);
+    if (!is_member_ip6(&f->own, &p->destination.v6, &receiver) || receiver.s_addr != member.s_addr)
+        return drop(REASON_ND);
     return to_member(f, p, member);
 }
 

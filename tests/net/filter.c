@@ -523,6 +523,7 @@ static void test_neighbour_discovery(void **state)
     assert_int_equal(decide_nd(ns, own6, solicited, solicited_mac, member6, source, member_mac).reason, REASON_ND);
     assert_int_equal(decide_nd(ns, "::", solicited, solicited_mac, member6, source, "own").reason, REASON_ND);
     assert_int_equal(decide_nd(ns, own6, solicited, solicited_mac, "2606:4700::1", source, "own").reason, REASON_ND);
+    assert_int_equal(decide_nd(ns, own6, "fd6d:7362:ffff:ffff::2", member_mac, member6, source, NULL).reason, REASON_ND);
     assert_int_equal(decide_nd(na, own6, member6, member_mac, "fd6d:7362:a01:200::a01:205", to, "own").reason, REASON_ND);
     assert_int_equal(decide_nd(na, own6, member6, member_mac, "fe80::1", to, "own").reason, REASON_ND);
     assert_int_equal(decide_nd(na, own6, member6, member_mac, own6, to, member_mac).reason, REASON_ND);

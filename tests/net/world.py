@@ -204,6 +204,7 @@ class World:
     """The host (this process), and the internet with the addresses given."""
 
     def __init__(self, addresses):
+        self.has_resolver = False
         self.host = Host()
         self.internet = Namespace()
         sh("ip link set lo up")
@@ -228,9 +229,13 @@ class World:
         path = os.path.join(self.runtime, "resolv.conf")
         with open(path, "w", encoding="ascii") as file:
             file.writelines(f"nameserver {address}\n" for address in addresses)
-        sh(f"mount --bind {path} /etc/resolv.conf")
+        if not self.has_resolver:
+            sh(f"mount --bind {path} /etc/resolv.conf")
+        self.has_resolver = True
 
     def end(self):
+        if self.has_resolver:
+            sh("umount -l /etc/resolv.conf")
         self.internet.end()
         sh("ip link del veth0 2>/dev/null || true")
         shutil.rmtree(self.runtime, ignore_errors=True)
