@@ -3,8 +3,7 @@
  * The net process's centre; bridge.h has the contract.
  *
  *     guest <-> nic <-> bridge <-> filter         decides
- *                              <-> tcp            TCP; published TCP ports
- *                              <-> outside        UDP, and the resolver, by libslirp
+ *                              <-> outside        TCP and UDP, by libslirp; published TCP ports
  *                              <-> ping           echo requests
  *                              <-> udp_ports      published UDP ports
  *                              <-> members        the group
@@ -23,7 +22,6 @@
 #include "net/reassembly.h"
 #include "net/refusals.h"
 #include "net/reply.h"
-#include "net/tcp.h"
 #include "net/udp_ports.h"
 #include "util/cleanup.h"
 #include "util/log.h"
@@ -47,7 +45,6 @@ struct bridge {
     struct nic *nic;
     struct outside *outside; /* NULL where nothing leads outside */
     struct ping *ping;       /* the same */
-    struct tcp *tcp;         /* NULL where nothing leads outside, and no port is published */
     struct flows *flows;     /* NULL when no port is published */
     struct udp_ports *udp_ports;
     struct members *members; /* NULL when in no group */
@@ -80,7 +77,7 @@ static void track_incoming(struct bridge *b, const struct packet *p)
         flows_end(b->flows, flow);
 }
 
-/* From TCP, libslirp, ping and the UDP ports. libslirp's own questions for neighbours are not the guest's to answer. */
+/* From libslirp, ping and the UDP ports. libslirp's own questions for neighbours are not the guest's to answer. */
 static void frame_from_outside(void *data, const uint8_t *frame, size_t size)
 {
     struct bridge *b = data;
@@ -146,14 +143,6 @@ static void refuse(struct bridge *b, const struct packet *p, enum reason reason)
     reply(b, reply_refused(&b->filter.own, p, frame), frame);
 }
 
-/* As the host, or whoever is behind it, does: not by order of the scope. */
-static void reset(struct bridge *b, const struct packet *p)
-{
-    uint8_t frame[REPLY_SIZE_MAX];
-
-    reply(b, reply_refused(&b->filter.own, p, frame), frame);
-}
-
 static void send_outside(struct bridge *b, uint8_t *frame, const struct packet *p)
 {
     if (b->outside)
@@ -176,26 +165,10 @@ static struct flow *published_flow(struct bridge *b, const struct packet *p)
     return flow;
 }
 
-/* libslirp knows who the host's resolver is. */
-static bool is_resolver(const struct bridge *b, const struct packet *p)
-{
-    if (p->destination.version == 4)
-        return p->destination.v4.s_addr == b->filter.own.resolver.s_addr;
-    return IN6_ARE_ADDR_EQUAL(&p->destination.v6, &b->filter.own.resolver6);
-}
-
-static void send_tcp(struct bridge *b, const struct packet *p)
-{
-    if (!b->tcp || !tcp_send(b->tcp, p))
-        reset(b, p);
-}
-
 static void pass_outside(struct bridge *b, uint8_t *frame, const struct packet *p, const struct flow *flow)
 {
     if (flow && p->protocol == IPPROTO_UDP)
         udp_ports_send(flow, p);
-    else if (p->protocol == IPPROTO_TCP && !is_resolver(b, p))
-        send_tcp(b, p);
     else if (p->protocol == IPPROTO_TCP || p->protocol == IPPROTO_UDP)
         send_outside(b, frame, p);
     else if (!b->ping || !ping_send(b->ping, p))
@@ -304,8 +277,8 @@ static void guest_seen(struct bridge *b)
     if (b->guest_was_seen)
         return;
     b->guest_was_seen = true;
-    if (b->tcp)
-        tcp_accept(b->tcp);
+    if (b->outside)
+        outside_accept(b->outside);
     if (b->udp_ports)
         udp_ports_listen(b->udp_ports, true);
 }
@@ -329,23 +302,12 @@ static void end_of_batch(void *data)
 
     if (b->outside)
         outside_update(b->outside);
-    if (b->tcp)
-        tcp_flush(b->tcp);
     nic_flush(b->nic);
     if (b->udp_ports && b->guest_was_seen)
         udp_ports_listen(b->udp_ports, !nic_is_congested(b->nic));
 }
 
-static void guest_has_room(void *data)
-{
-    struct bridge *b = data;
-
-    if (b->tcp)
-        tcp_resume(b->tcp);
-    end_of_batch(b);
-}
-
-static const struct nic_handler nic_handler = { frame_from_guest, end_of_batch, guest_has_room };
+static const struct nic_handler nic_handler = { frame_from_guest, end_of_batch, end_of_batch };
 
 /* ---- Beginning and end --------------------------------------------------------------------------------------------------- */
 
@@ -360,7 +322,7 @@ static int publish(struct bridge *b, const struct net_setup *setup, msb_error **
 {
     for (size_t i = 0; i < setup->num_ports; i++) {
         int fd = NET_FD_FIRST_PORT + (int)i;
-        int result = setup->ports[i].protocol == IPPROTO_TCP ? tcp_publish(b->tcp, fd, setup->ports[i].guest, err)
+        int result = setup->ports[i].protocol == IPPROTO_TCP ? outside_publish(b->outside, fd, setup->ports[i].guest, err)
                                                              : udp_ports_add(b->udp_ports, fd, setup->ports[i].guest, err);
 
         if (result < 0)
@@ -373,20 +335,24 @@ static int join_group(struct bridge *b, const struct net_setup *setup, msb_error
 {
     char sockets[PATH_MAX];
 
+    if (!setup->group)
+        return 0;
     if (snprintf(sockets, sizeof(sockets), "%s/sockets", setup->group) >= (int)sizeof(sockets))
         return fail(err, MSB_ERR_SYSTEM, "the path `%s` is too long", setup->group);
     b->members = members_new(b->loop, &b->filter.own, sockets, &members_handler, b, err);
     return b->members ? 0 : -1;
 }
 
-/* Sockets keep the network namespace that they were made in. In this one there is nothing: no abstract address of a Unix socket that the
-   group's could be turned to. */
+/* Sockets keep the network namespace that they were made in. In this one there is nothing: no address that libslirp's short-lived
+   listening sockets could be reached at, and no abstract address of a Unix socket that the group's could be turned to. */
 static void *make_sockets(void *data)
 {
     struct making *making = data;
     msb_error **err = &making->error;
 
     making->result = unshare(CLONE_NEWNET) < 0 ? fail_errno(err, "make a network namespace") : 0;
+    if (making->result == 0)
+        making->result = publish(making->bridge, making->setup, err);
     if (making->result == 0)
         making->result = join_group(making->bridge, making->setup, err);
     return NULL;
@@ -422,16 +388,15 @@ static int make_parts(struct bridge *b, const struct net_setup *setup, unsigned 
     }
     if (leads_outside) {
         b->ping = ping_new(b->loop, own, &outside_handler, b, err);
-        b->outside = b->ping ? outside_new(b->loop, own, max_fds, &outside_handler, b, err) : NULL;
-        if (!b->outside)
+        if (!b->ping)
             return -1;
     }
     if (leads_outside || setup->num_ports) {
-        b->tcp = tcp_new(b->loop, own, &outside_handler, b, err);
-        if (!b->tcp || publish(b, setup, err) < 0)
+        b->outside = outside_new(b->loop, own, max_fds, &outside_handler, b, err);
+        if (!b->outside)
             return -1;
     }
-    return setup->group ? make_sockets_apart(b, setup, err) : 0;
+    return setup->num_ports || setup->group ? make_sockets_apart(b, setup, err) : 0;
 }
 
 struct bridge *bridge_new(struct loop *loop, const struct net_setup *setup, unsigned max_fds, msb_error **err)
@@ -473,6 +438,8 @@ int bridge_start(struct bridge *b, int frontend, msb_error **err)
         return -1;
     if (b->members && members_start(b->members, err) < 0)
         return -1;
+    if (b->outside)
+        outside_update(b->outside);
     return 0;
 }
 
@@ -505,7 +472,6 @@ void bridge_free(struct bridge *b)
     nic_free(b->nic);
     outside_free(b->outside);
     ping_free(b->ping);
-    tcp_free(b->tcp);
     udp_ports_free(b->udp_ports);
     flows_free(b->flows);
     members_free(b->members);

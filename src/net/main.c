@@ -24,7 +24,7 @@ enum {
 
 /* What the process does when it is confined. */
 static const struct cell_syscall allowed[] = {
-    /* the loop, and timers: libslirp's, TCP's, and the network card's, which is made last */
+    /* the loop, and timers: libslirp's, and the network card's, which is made last */
     CELL_ALLOW(epoll_wait),
     CELL_ALLOW(epoll_pwait),
     CELL_ALLOW(epoll_ctl),

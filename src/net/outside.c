@@ -9,6 +9,9 @@
  * in the loop's; before each wait, only what changed is told to the kernel. So that many sockets that become ready at once cost one
  * pass, their events are fetched together.
  *
+ * Listening sockets are the monitor's. libslirp makes its own, so for each one it is let make one, at no particular port, and then the
+ * monitor's is put in its place under the same number (dup2).
+ *
  * libslirp learns the guest's MAC addresses from one ARP reply and two neighbour advertisements that are made here; nothing that the
  * guest says changes them.
  */
@@ -36,11 +39,13 @@ enum {
     TIMEOUT_NONE_MS = 1000, /* what libslirp asks for when it waits for nothing */
     STALE_MS = 100,         /* how old its clock may be when a packet comes in */
     EVENTS_MAX = 256,
+    SPARE_FDS = 64, /* that connections from outside leave to everything else */
 };
 
 /* A descriptor of libslirp's. */
 struct watch {
-    bool open;                          /* libslirp has told of it, and not of its end */
+    bool open; /* libslirp has told of it, and not of its end */
+    bool is_listening;
     unsigned round;                     /* when libslirp last wanted it watched */
     uint32_t wanted, registered, ready; /* epoll events */
 };
@@ -51,6 +56,7 @@ struct outside {
     const struct outside_handler *handler;
     void *data;
     Slirp *slirp;
+    bool accepting;
     int set, timer; /* epoll set, timerfd */
     struct loop_source *set_source, *timer_source;
     int64_t timer_at; /* when it fires, milliseconds; 0: not armed */
@@ -58,8 +64,7 @@ struct outside {
     unsigned round;
     struct watch *watches; /* by descriptor */
     unsigned max_fds, end; /* of the array; of what is in use */
-    bool touched;          /* a packet was sent since libslirp was last asked what to watch */
-    bool held_back;        /* the guest was congested then */
+    unsigned num_open;
 };
 
 static int64_t now_ns(void *opaque)
@@ -99,6 +104,7 @@ static void register_fd(int fd, void *opaque)
     if (!watch)
         return;
     *watch = (struct watch){ .open = true };
+    o->num_open++;
     if ((unsigned)fd >= o->end)
         o->end = (unsigned)fd + 1;
 }
@@ -112,6 +118,7 @@ static void unregister_fd(int fd, void *opaque)
         return;
     set_registered(o, fd, watch, 0);
     *watch = (struct watch){ 0 };
+    o->num_open--;
 }
 
 static uint32_t to_epoll(int events)
@@ -127,17 +134,26 @@ static int to_slirp(uint32_t events)
            ((events & EPOLLHUP) ? SLIRP_POLL_HUP : 0);
 }
 
+/* Connections wait in the kernel while the guest is not there, or too many are open: a socket that cannot be accepted would otherwise
+   be reported without end. */
+static bool may_watch(const struct outside *o, const struct watch *watch)
+{
+    if (watch->is_listening)
+        return o->accepting && o->num_open + SPARE_FDS < o->max_fds;
+    return true;
+}
+
 static int add_poll(int fd, int events, void *opaque)
 {
     struct outside *o = opaque;
     struct watch *watch = watch_of(o, fd);
 
-    if (!watch)
+    if (!watch || !may_watch(o, watch))
         return -1;
     watch->round = o->round;
     watch->wanted = to_epoll(events);
     /* What is read goes to the guest. */
-    if (o->held_back)
+    if (o->handler->congested(o->data))
         watch->wanted &= ~(uint32_t)(EPOLLIN | EPOLLPRI);
     return fd;
 }
@@ -165,12 +181,10 @@ static void set_timer(struct outside *o, uint32_t timeout_ms)
     o->timer_at = at;
 }
 
-static void update(struct outside *o)
+void outside_update(struct outside *o)
 {
     uint32_t timeout = UINT32_MAX;
 
-    o->touched = false;
-    o->held_back = o->handler->congested(o->data);
     o->round++;
     slirp_pollfds_fill(o->slirp, &timeout, add_poll, o);
     for (unsigned fd = 0; fd < o->end; fd++) {
@@ -180,12 +194,6 @@ static void update(struct outside *o)
             set_registered(o, (int)fd, watch, watch->round == o->round ? watch->wanted : 0);
     }
     set_timer(o, timeout);
-}
-
-void outside_update(struct outside *o)
-{
-    if (o->touched || o->held_back)
-        update(o);
 }
 
 static void fetch_events(struct outside *o)
@@ -205,7 +213,7 @@ static void poll_sockets(struct outside *o)
 {
     o->polled_at = now_ns(NULL) / NS_PER_MS;
     slirp_pollfds_poll(o->slirp, 0, get_events, o);
-    update(o);
+    outside_update(o);
     o->handler->batch(o->data);
 }
 
@@ -301,7 +309,6 @@ void outside_send(struct outside *o, uint8_t *frame, const struct packet *p)
     int64_t now = now_ns(NULL) / NS_PER_MS;
     size_t begin = 0;
 
-    o->touched = true;
     if (p->source.version == 6 && p->upper > ETH_HLEN + sizeof(struct ip6_hdr))
         begin = strip_extensions(frame, p);
     /* libslirp's clock stands still between polls, and sockets live by it. */
@@ -421,4 +428,72 @@ void outside_free(struct outside *o)
     cleanup_fd(&o->timer);
     free(o->watches);
     free(o);
+}
+
+/* ---- Published ports ----------------------------------------------------------------------------------------------------- */
+
+union address {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+};
+
+/* libslirp's new listening socket is the one that it would watch and we do not know yet. */
+static int find_new_listener(int fd, int events, void *opaque)
+{
+    struct outside *o = opaque;
+    struct watch *watch = watch_of(o, fd);
+    int listening = 0;
+    socklen_t size = sizeof(listening);
+
+    (void)events;
+    if (watch && !watch->open && getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) == 0 && listening) {
+        register_fd(fd, o);
+        watch->is_listening = true;
+        o->watches[fd].round = o->round;
+    }
+    return -1;
+}
+
+static int replace_new_listener(struct outside *o, int listening, msb_error **err)
+{
+    uint32_t timeout = UINT32_MAX;
+
+    o->round++;
+    slirp_pollfds_fill(o->slirp, &timeout, find_new_listener, o);
+    for (unsigned fd = 0; fd < o->end; fd++)
+        if (o->watches[fd].is_listening && o->watches[fd].round == o->round)
+            return dup2(listening, (int)fd) < 0 ? fail_errno(err, "give libslirp a socket") : 0;
+    return fail(err, MSB_ERR_SYSTEM, "libslirp does not listen");
+}
+
+int outside_publish(struct outside *o, int listening, uint16_t guest_port, msb_error **err)
+{
+    union address host = { 0 }, guest = { 0 };
+    socklen_t size = sizeof(host);
+
+    if (getsockname(listening, &host.any, &size) < 0)
+        return fail_errno(err, "ask for the address of a published port");
+    guest.any.sa_family = host.any.sa_family;
+    if (host.any.sa_family == AF_INET6) {
+        guest.v6.sin6_addr = o->own->ip6;
+        guest.v6.sin6_port = htons(guest_port);
+        size = sizeof(guest.v6);
+    } else {
+        guest.v4.sin_addr = o->own->ip;
+        guest.v4.sin_port = htons(guest_port);
+        size = sizeof(guest.v4);
+    }
+    host = (union address){ .any.sa_family = guest.any.sa_family };
+    if (slirp_add_hostxfwd(o->slirp, &host.any, size, &guest.any, size, SLIRP_HOSTFWD_V6ONLY) < 0)
+        return fail_errno(err, "make libslirp listen");
+    return replace_new_listener(o, listening, err);
+}
+
+void outside_accept(struct outside *o)
+{
+    if (o->accepting)
+        return;
+    o->accepting = true;
+    outside_update(o);
 }

@@ -5,7 +5,7 @@
 #include "net/udp_ports.h"
 
 #include "net/checksum.h"
-#include "net/client.h"
+#include "net/filter.h"
 #include "net/net.h"
 #include "net/reply.h"
 #include "util/log.h"
@@ -21,7 +21,8 @@
 #include <sys/socket.h>
 
 enum {
-    BATCH_MAX = 64, /* datagrams of one socket before the loop gets to see other events */
+    BATCH_MAX = 64,    /* datagrams of one socket before the loop gets to see other events */
+    PORTS_TO_TRY = 64, /* for clients that look alike to the guest */
     HEADERS_MAX = ETH_HLEN + 40 + 8,
 };
 
@@ -136,6 +137,38 @@ static bool receive(struct udp_port *port, struct datagram *datagram)
     return true;
 }
 
+static const struct sockaddr_in *as_v4(const struct sockaddr_in6 *client)
+{
+    return (const struct sockaddr_in *)client;
+}
+
+/* Who the guest sees: the client itself, unless its address means something else to the guest. */
+static struct flow_key key_of(const struct udp_port *port, const struct sockaddr_in6 *client)
+{
+    const struct addresses *own = port->ports->own;
+    struct flow_key key = { .guest_port = port->guest_port, .protocol = IPPROTO_UDP };
+
+    if (client->sin6_family == AF_INET) {
+        const struct sockaddr_in *v4 = as_v4(client);
+        struct ip_address remote = { .version = 4, .v4 = v4->sin_addr };
+
+        key.remote = remote;
+        if (classify(&remote) == ADDRESS_NOBODY || is_member_ip(own, v4->sin_addr))
+            key.remote.v4 = own->gateway;
+        key.remote_port = ntohs(v4->sin_port);
+    } else {
+        struct ip_address remote = { .version = 6, .v6 = client->sin6_addr };
+        struct in_addr member;
+
+        key.remote = remote;
+        if (classify(&remote) == ADDRESS_NOBODY || IN6_IS_ADDR_LINKLOCAL(&client->sin6_addr) ||
+            is_member_ip6(own, &client->sin6_addr, &member))
+            key.remote.v6 = own->gateway6;
+        key.remote_port = ntohs(client->sin6_port);
+    }
+    return key;
+}
+
 static bool is_flow_of(const struct flow *flow, const struct udp_port *port, const struct datagram *datagram)
 {
     return flow->fd == port->fd && memcmp(&flow->client, &datagram->client, sizeof(flow->client)) == 0;
@@ -144,14 +177,9 @@ static bool is_flow_of(const struct flow *flow, const struct udp_port *port, con
 /* Clients that the guest sees at one address and port are told apart by port. */
 static struct flow *flow_of(const struct udp_port *port, const struct datagram *datagram)
 {
-    struct flow_key key = {
-        .remote = client_seen(port->ports->own, &datagram->client),
-        .remote_port = client_port(&datagram->client),
-        .guest_port = port->guest_port,
-        .protocol = IPPROTO_UDP,
-    };
+    struct flow_key key = key_of(port, &datagram->client);
 
-    for (int i = 0; i < CLIENT_PORTS_TO_TRY; i++) {
+    for (int i = 0; i < PORTS_TO_TRY; i++) {
         struct flow *flow = flows_find(port->ports->flows, &key);
 
         if (!flow) {
@@ -163,7 +191,7 @@ static struct flow *flow_of(const struct udp_port *port, const struct datagram *
             flow->local = datagram->local;
             return flow;
         }
-        key.remote_port = client_next_port(key.remote_port);
+        key.remote_port = key.remote_port == UINT16_MAX ? 1024 : key.remote_port + 1;
     }
     return NULL;
 }
