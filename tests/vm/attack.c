@@ -12,8 +12,10 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/reboot.h>
 #include <sys/resource.h>
@@ -23,6 +25,7 @@
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Each returns a negative number when it was refused. */
@@ -81,6 +84,57 @@ static int connect_inherited(void)
     return connect(4, (struct sockaddr *)&address, sizeof(address));
 }
 
+/* A datagram socket can be told an address with each message. */
+static int send_to_a_name(void)
+{
+    struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = "/socket" };
+    struct iovec vector = { (void *)"x", 1 };
+    struct msghdr message = { .msg_name = &address, .msg_namelen = sizeof(address), .msg_iov = &vector, .msg_iovlen = 1 };
+    int pair[2];
+
+    return socketpair(AF_UNIX, SOCK_DGRAM, 0, pair) < 0 ? -1 : (int)sendmsg(pair[0], &message, 0);
+}
+
+static int other_sockets(void)
+{
+    int pair[2];
+
+    return socketpair(AF_TIPC, SOCK_STREAM, 0, pair);
+}
+
+static int listen_inherited(void)
+{
+    return listen(4, 1);
+}
+
+static int write_process_1(void)
+{
+    char byte = 0;
+    struct iovec local = { &byte, 1 }, remote = { (void *)0x400000, 1 };
+
+    return (int)process_vm_writev(1, &local, 1, &remote, 1, 0);
+}
+
+static int descriptor_of_process_1(void)
+{
+    int pidfd = (int)syscall(SYS_pidfd_open, 1, 0);
+
+    return pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, 3, 0);
+}
+
+static int kill_process_1(void)
+{
+    /* The host's kernel takes it and does nothing: process 1 of a namespace is deaf to its own. It must be there afterwards. */
+    kill(1, SIGKILL);
+    kill(1, SIGTERM);
+    return kill(1, 0) == 0 ? -1 : 0;
+}
+
+static int signal_all(void)
+{
+    return kill(-1, SIGSTOP);
+}
+
 static int trace_process_1(void)
 {
     return (int)ptrace(PTRACE_ATTACH, 1, 0, 0);
@@ -121,6 +175,30 @@ static int new_mount_api(void)
 static int unshare_user(void)
 {
     return unshare(CLONE_NEWUSER);
+}
+
+static int clone_by_clone3(void)
+{
+    struct {
+        unsigned long long flags, rest[10];
+    } arguments = { .flags = CLONE_NEWUSER | CLONE_NEWNET };
+
+    return (int)syscall(SYS_clone3, &arguments, sizeof(arguments));
+}
+
+static int enter_namespace(void)
+{
+    return setns(4, 0);
+}
+
+static int pivot(void)
+{
+    return (int)syscall(SYS_pivot_root, "/", "/");
+}
+
+static int unmount(void)
+{
+    return umount2("/", MNT_DETACH);
 }
 
 static int clone_user_namespace(void)
@@ -167,20 +245,181 @@ static int raise_limit(void)
     return setrlimit(RLIMIT_NPROC, &limit);
 }
 
+/* The guest's memory: the one descriptor that is a file. */
+static int memory_file(void)
+{
+    struct stat status;
+
+    for (int fd = 0; fd < 256; fd++)
+        if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_nlink == 0)
+            return fd;
+    return -1;
+}
+
 static int grow_memory_file(void)
 {
-    int fd = memfd_create("large", 0);
+    return ftruncate(memory_file(), 1L << 40);
+}
+
+static int write_beyond_memory_file(void)
+{
+    int fd = memory_file();
+    off_t end = lseek(fd, 0, SEEK_END);
 
     signal(SIGXFSZ, SIG_IGN);
-    return fd < 0 ? 0 : ftruncate(fd, 1L << 40);
+    return end > 0 && write(fd, "x", 1) == 1 ? 0 : -1;
+}
+
+static int make_memory_file(void)
+{
+    return memfd_create("another", 0);
+}
+
+static int done_if(void *memory)
+{
+    return memory == MAP_FAILED ? -1 : 0;
+}
+
+static int share_memory(void)
+{
+    return done_if(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+}
+
+static int use_huge_pages(void)
+{
+    return done_if(mmap(NULL, 2 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0));
+}
+
+static int use_much_memory(void)
+{
+    return done_if(mmap(NULL, 256 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+}
+
+static int lock_memory(void)
+{
+    return done_if(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_LOCKED, -1, 0));
+}
+
+static int use_many_descriptors(void)
+{
+    int fd = 0, last = 0;
+
+    while ((fd = dup(0)) >= 0 && fd < 100000)
+        last = fd;
+    return last < 1024 ? -1 : 0;
+}
+
+/* How many there may be is the host's to count; that there is a limit, and a small one, can be asked. */
+static int have_no_limit_of_processes(void)
+{
+    struct rlimit limit;
+
+    return getrlimit(RLIMIT_NPROC, &limit) == 0 && limit.rlim_cur <= 4096 && limit.rlim_max <= 4096 ? -1 : 0;
+}
+
+static int raise_descriptors(void)
+{
+    struct rlimit limit = { 100000, 100000 };
+
+    return setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static int raise_memory(void)
+{
+    struct rlimit limit = { RLIM_INFINITY, RLIM_INFINITY };
+
+    return setrlimit(RLIMIT_DATA, &limit);
 }
 
 static int execute_memfd(void)
 {
-    int fd = memfd_create("program", 0);
     char *const none[] = { NULL };
 
-    return (int)syscall(SYS_execveat, fd, "", none, none, AT_EMPTY_PATH);
+    return (int)syscall(SYS_execveat, memory_file(), "", none, none, AT_EMPTY_PATH);
+}
+
+static int execute_kernel_anew(void)
+{
+    /* It may: it is what runs here. It has no rights that this has not. Another file cannot be executed. */
+    char *const none[] = { NULL };
+
+    return execve("/initrd", none, none);
+}
+
+static int load_module(void)
+{
+    return (int)syscall(SYS_init_module, "x", 1, "");
+}
+
+static int load_kernel(void)
+{
+    return (int)syscall(SYS_kexec_load, 0, 0, NULL, 0);
+}
+
+static int set_clock(void)
+{
+    const struct timespec epoch = { 0 };
+
+    return clock_settime(CLOCK_REALTIME, &epoch);
+}
+
+static int set_host_name(void)
+{
+    return sethostname("x", 1);
+}
+
+static int read_kernel_log(void)
+{
+    return (int)syscall(SYS_syslog, 3, NULL, 0);
+}
+
+static int take_real_time(void)
+{
+    const struct sched_param parameters = { .sched_priority = 1 };
+
+    return sched_setscheduler(0, SCHED_FIFO, &parameters);
+}
+
+static int raise_priority(void)
+{
+    return setpriority(PRIO_PROCESS, 0, -20);
+}
+
+static int share_system_v_memory(void)
+{
+    return (int)syscall(SYS_shmget, 0, 4096, 01600);
+}
+
+static int open_message_queue(void)
+{
+    return (int)syscall(SYS_mq_open, "queue", O_RDWR | O_CREAT, 0600, NULL);
+}
+
+static int watch_files(void)
+{
+    return (int)syscall(SYS_fanotify_init, 0, 0);
+}
+
+static int open_by_handle(void)
+{
+    char handle[64] = { 0 };
+
+    return (int)syscall(SYS_open_by_handle_at, 4, handle, O_RDONLY);
+}
+
+static int become_dumpable(void)
+{
+    return prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+}
+
+static int gain_capability(void)
+{
+    return prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, 21, 0, 0);
+}
+
+static int write_terminal(void)
+{
+    return ioctl(0, TIOCSTI, "x");
 }
 
 static int become_another(void)
@@ -221,14 +460,25 @@ static const struct attempt {
     { "make a unix socket", unix_socket },
     { "bind an inherited socket", bind_inherited },
     { "connect an inherited socket", connect_inherited },
+    { "send to a name", send_to_a_name },
+    { "make other sockets", other_sockets },
+    { "listen on an inherited socket", listen_inherited },
     { "trace a process that is no child", trace_process_1 },
     { "seize a process that is no child", seize_process_1 },
     { "read the memory of a process that is no child", read_process_1 },
+    { "write the memory of a process that is no child", write_process_1 },
+    { "take a descriptor of a process that is no child", descriptor_of_process_1 },
+    { "end process 1", kill_process_1 },
+    { "signal all processes", signal_all },
     { "see or signal other processes", signal_elsewhere },
     { "mount", mount_tmpfs },
     { "mount by the new calls", new_mount_api },
     { "unshare a user namespace", unshare_user },
     { "clone into a user namespace", clone_user_namespace },
+    { "clone into namespaces by clone3", clone_by_clone3 },
+    { "enter a namespace", enter_namespace },
+    { "unmount", unmount },
+    { "change the root by pivot_root", pivot },
     { "change the root", change_root },
     { "load BPF", load_bpf },
     { "use io_uring", use_io_uring },
@@ -236,8 +486,33 @@ static const struct attempt {
     { "use userfaultfd", use_userfaultfd },
     { "open a perf event", open_perf_event },
     { "raise a limit", raise_limit },
-    { "grow a memory file beyond the guest's memory", grow_memory_file },
+    { "grow the memory file", grow_memory_file },
+    { "write beyond the memory file", write_beyond_memory_file },
+    { "make another memory file", make_memory_file },
+    { "share memory without a file", share_memory },
+    { "use huge pages", use_huge_pages },
+    { "use much memory", use_much_memory },
+    { "lock memory", lock_memory },
+    { "use many descriptors", use_many_descriptors },
+    { "have no limit of processes", have_no_limit_of_processes },
+    { "raise the limit of descriptors", raise_descriptors },
+    { "raise the limit of memory", raise_memory },
     { "execute a memfd", execute_memfd },
+    { "execute another file", execute_kernel_anew },
+    { "load a module", load_module },
+    { "load a kernel", load_kernel },
+    { "set the clock", set_clock },
+    { "set the host's name", set_host_name },
+    { "read the host kernel's log", read_kernel_log },
+    { "run in real time", take_real_time },
+    { "raise the priority", raise_priority },
+    { "use System V memory", share_system_v_memory },
+    { "open a message queue", open_message_queue },
+    { "watch files", watch_files },
+    { "open by handle", open_by_handle },
+    { "become dumpable", become_dumpable },
+    { "gain a capability", gain_capability },
+    { "write to a terminal", write_terminal },
     { "become another user", become_another },
     { "restart the host", restart_host },
     { "call by int 0x80", call_by_int_80 },
@@ -266,7 +541,7 @@ int main(void)
         try(&attempts[i]);
     printf("descriptors:");
     for (int fd = 0; fd < 256; fd++)
-        if (fcntl(fd, F_GETFD) >= 0)
+        if (fcntl(fd, F_GETFD) >= 0 && fd != memory_file())
             printf(" %d", fd);
     printf("\nattempts: %zu\n", sizeof(attempts) / sizeof(attempts[0]));
     fflush(stdout);

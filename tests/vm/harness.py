@@ -23,6 +23,15 @@ def test(function):
     return function
 
 
+def only(engine):
+    """A test of what one engine alone has."""
+    def mark(function):
+        function.engine = engine
+        return function
+
+    return mark
+
+
 class Process(subprocess.Popen):
     """A process whose time limits are stretched on a slow machine."""
 
@@ -204,4 +213,4 @@ def memory_of(pid):
 
 
 # The files that hold guest memory, as the kernel names them: kvm's has no name, or is a memfd, as qemu's and uml's.
-GUEST_MEMORY = " /#", "memfd:guest memory", "memfd:memory-backend-memfd", "vm_file"
+GUEST_MEMORY = " /#", "memfd:guest memory", "memfd:memory-backend-memfd"

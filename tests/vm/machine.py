@@ -51,14 +51,15 @@ def many_processors(t):
 
 @test
 def an_idle_sandbox_costs_little_memory(t):
-    """All processes of ours, from msb to the last device, beside the guest's memory: at most 5 MiB."""
+    """All processes of ours, from msb to the last device, beside the guest's memory: at most 5 MiB; with uml 12, since there the
+    guest's kernel itself lies beside its memory."""
     if os.getuid() != 0 or t.engine == "qemu":
         return  # nobody else may look; QEMU alone takes more
     with t.running("--rootfs", "host", "-m", "128m", "--scope", "none", "sh", "-c", "echo up; exec sleep 1000") as process:
         ours, guest = memory_of(process.pid)
-        assert guest > 8 << 10, guest
+        assert guest > 4 << 10, guest
         assert len(ours) >= 5, ours
-        assert sum(kib for _, kib in ours) <= 5 << 10, ours
+        assert sum(kib for _, kib in ours) <= (12 if t.engine == "uml" else 5) << 10, ours
 
 
 @test

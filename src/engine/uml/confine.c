@@ -6,7 +6,8 @@
  *
  * Processes can be made, but only in the namespaces that they are in; traced, but in this pid namespace there are only our own;
  * files opened, but for reading, in a read-only root of three. No sockets are made, nothing is executed but the kernel itself, and
- * there is no file system but that root to execute from.
+ * there is no file system but that root to execute from. Memory is the guest's, a sealed memfd that it was started with; beside
+ * it a process can have as much as RLIMIT_DATA says, and none that it would share without a file.
  */
 #include "engine/uml/confine.h"
 #include "util/cell.h"
@@ -14,6 +15,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
@@ -23,6 +25,11 @@
 enum { PTRACE_SYSEMU_REQUEST = 31, PTRACE_SYSEMU_SINGLESTEP_REQUEST = 32, PTRACE_ARCH_PRCTL_REQUEST = 30 };
 
 enum { NAMESPACES = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET };
+
+enum { MEMORY_KINDS = MAP_SHARED | MAP_ANONYMOUS | MAP_HUGETLB };
+
+/* A pid is an int: the upper half of the argument is not looked at. */
+#define NEGATIVE_PID 0x80000000UL
 
 #define ALLOW_IF(name, argument, mask, value)                                                                                    \
     {                                                                                                                            \
@@ -62,11 +69,12 @@ static const struct cell_syscall allowed[] = {
     CELL_ALLOW(close),
     CELL_ALLOW(close_range), /* process 1, which only waits */
 
-    /* Guest memory: one memfd, mapped by the kernel and by each of its processes at the guest's addresses. */
-    CELL_ALLOW(memfd_create),
-    CELL_ALLOW(ftruncate),
+    /* Guest memory: one memfd, mapped by the kernel and by each of its processes at the guest's addresses; and private memory, which
+       RLIMIT_DATA bounds. Not memory that is shared without a file, nor huge pages. */
     CELL_ALLOW(fsync), /* after the stub's code was written to it */
-    CELL_ALLOW(mmap),
+    ALLOW_IF(mmap, 3, MEMORY_KINDS, MAP_SHARED),
+    ALLOW_IF(mmap, 3, MEMORY_KINDS, MAP_ANONYMOUS),
+    ALLOW_IF(mmap, 3, MEMORY_KINDS, 0),
     CELL_ALLOW(munmap),
     CELL_ALLOW(mprotect),
     CELL_ALLOW(mremap),
@@ -78,7 +86,7 @@ static const struct cell_syscall allowed[] = {
     REFUSE(clone3, ENOSYS),
     REFUSE(rseq, ENOSYS), /* its area would be unmapped in the processes below */
     CELL_ALLOW(wait4),
-    CELL_ALLOW(kill), /* in this pid namespace */
+    ALLOW_IF(kill, 0, NEGATIVE_PID, 0), /* in this pid namespace; not all at once */
     CELL_ALLOW(tgkill),
     CELL_ALLOW(tkill),
     CELL_ALLOW(getpid),
@@ -126,7 +134,10 @@ static const struct cell_syscall allowed[] = {
     CELL_ALLOW(clock_getres),
     CELL_ALLOW(clock_nanosleep), /* idle */
     CELL_ALLOW(nanosleep),
-    CELL_ALLOW(gettimeofday),
+    CELL_ALLOW(
+        gettimeofday), /* this and the next two are also what the vsyscall page has for the guest's programs, which is no */
+    CELL_ALLOW(time),  /* system call that ptrace stops: they learn the time and the processor's number */
+    CELL_ALLOW(getcpu),
     CELL_ALLOW(restart_syscall),
 
     /* The devices' sockets, which it inherited, their kick and call descriptors, and waiting for them. */
@@ -171,11 +182,23 @@ static int set_limit(int resource, rlim_t limit, const char *what, msb_error **e
 
 int uml_confine(const struct engine_vm *vm, msb_error **err)
 {
-    /* A process for each of the guest's, a descriptor for each device's socket, queue and pipe, files as large as the guest's memory. */
-    const rlim_t processes = 4096, descriptors = 256, file_size = (rlim_t)vm->memory_mib << 20;
+    /* A process for each of the guest's, a descriptor for each device's socket, queue and pipe, files as large as the guest's memory.
+       The kernel's own data and its C library's is some 20 MiB, and its processes for the guest's programs have none. */
+    const struct {
+        int resource;
+        rlim_t limit;
+        const char *what;
+    } limits[] = {
+        { RLIMIT_NPROC, 4096, "processes" },
+        { RLIMIT_NOFILE, 256, "descriptors" },
+        { RLIMIT_FSIZE, (rlim_t)vm->memory_mib << 20, "file size" },
+        { RLIMIT_DATA, 64 << 20, "private memory" },
+        { RLIMIT_STACK, 8 << 20, "stack" },
+        { RLIMIT_MEMLOCK, 0, "locked memory" },
+    };
 
-    if (set_limit(RLIMIT_NPROC, processes, "processes", err) < 0 ||
-        set_limit(RLIMIT_NOFILE, descriptors, "descriptors", err) < 0 || set_limit(RLIMIT_FSIZE, file_size, "file size", err) < 0)
-        return -1;
+    for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++)
+        if (set_limit(limits[i].resource, limits[i].limit, limits[i].what, err) < 0)
+            return -1;
     return cell_confine(allowed, sizeof(allowed) / sizeof(allowed[0]), err);
 }

@@ -9,7 +9,8 @@
  * executable and its initramfs, no capabilities, no_new_privs, limits, and an allow-list of the few calls that user-mode Linux
  * makes (confine.c). docs/threat-model.md compares the engines.
  *
- * The devices are sockets that it inherits (kernel/patches: virtio_uml takes "fdN"); its memory is a memfd that it makes itself.
+ * The devices are sockets that it inherits, and its memory a memfd that it inherits (kernel/patches: virtio_uml takes "fdN", and
+ * memory=fdN is an argument), as large as the guest's memory and sealed, so that it cannot make itself more.
  */
 #include "engine/engine.h"
 #include "engine/uml/confine.h"
@@ -86,6 +87,21 @@ static int enter_cell(const struct engine_vm *vm, msb_error **err)
 
 /* ---- The command line ---------------------------------------------------------------------------------------------------------- */
 
+/* The guest's memory: a file of a size that nobody can change. */
+static int make_memory(const struct engine_vm *vm, msb_error **err)
+{
+    int fd = memfd_create("guest memory", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+    if (fd < 0)
+        return fail_errno(err, "make the guest's memory");
+    if (ftruncate(fd, (off_t)vm->memory_mib << 20) < 0 || fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0) {
+        fail_errno(err, "give the guest's memory its %u MiB", vm->memory_mib);
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
 struct arguments {
     char text[ARGUMENTS_MAX][ARGUMENT_SIZE];
     char *list[ARGUMENTS_MAX + 1];
@@ -106,10 +122,11 @@ static void add(struct arguments *a, const char *format, ...)
     a->num++;
 }
 
-static void add_all(struct arguments *a, const struct engine_vm *vm)
+static void add_all(struct arguments *a, const struct engine_vm *vm, int memory)
 {
     add(a, "linux");
     add(a, "mem=%uM", vm->memory_mib);
+    add(a, "memory=fd%d", memory);
     add(a, "initrd=/initrd");
     add(a, "uml_dir=/"); /* it would keep its process id below; it cannot, and goes on without */
     add(a, "stderr=1");  /* the kernel's log goes to standard error, which is the console's pipe */
@@ -127,7 +144,7 @@ static void add_all(struct arguments *a, const struct engine_vm *vm)
 /* ---- The engine ---------------------------------------------------------------------------------------------------------------- */
 
 /* Standard input is nothing; standard error is the kernel's log while it boots, and standard output what it says when it panics. */
-static int place_console(const struct engine_vm *vm, msb_error **err)
+static int place_descriptors(const struct engine_vm *vm, int memory, msb_error **err)
 {
     if (dup2(vm->console, STDOUT_FILENO) < 0 || dup2(vm->console, STDERR_FILENO) < 0 || close(vm->console) < 0 ||
         close(vm->initrd) < 0)
@@ -135,7 +152,7 @@ static int place_console(const struct engine_vm *vm, msb_error **err)
     for (size_t i = 0; i < vm->num_devices; i++)
         if (fcntl(vm->devices[i].socket, F_SETFD, 0) < 0)
             return fail_errno(err, "keep a device's descriptor");
-    return 0;
+    return fcntl(memory, F_SETFD, 0) < 0 ? fail_errno(err, "keep the memory's descriptor") : 0;
 }
 
 /* Waits for the kernel and ends as it did; in a cell as tight, with nothing but the report's descriptor. */
@@ -172,14 +189,34 @@ static int run_kernel(const struct engine_vm *vm, char *const *arguments, msb_er
     return fail_errno(err, "execute the guest kernel `%s`", vm->kernel);
 }
 
+/* Should the host run out of memory, its kernel is to end the guest's processes first: a kernel under an attacker's control can have
+   many, each with some memory of its own (confine.c). */
+static int be_the_first_to_go(msb_error **err)
+{
+    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : write(fd, "1000", 4);
+
+    if (n != 4)
+        fail_errno(err, "set `/proc/self/oom_score_adj`");
+    if (fd >= 0)
+        close(fd);
+    return n == 4 ? 0 : -1;
+}
+
 static int uml_run(const struct engine_vm *vm, msb_error **err)
 {
     struct arguments *arguments = calloc(1, sizeof(*arguments));
+    int memory;
 
     if (!arguments)
         return fail(err, MSB_ERR_NO_MEMORY, "out of memory");
-    add_all(arguments, vm);
-    if (enter_cell(vm, err) < 0 || cell_die_with(vm->report, err) < 0 || place_console(vm, err) < 0)
+    if (be_the_first_to_go(err) < 0)
+        return -1;
+    memory = make_memory(vm, err);
+    if (memory < 0)
+        return -1;
+    add_all(arguments, vm, memory);
+    if (enter_cell(vm, err) < 0 || cell_die_with(vm->report, err) < 0 || place_descriptors(vm, memory, err) < 0)
         return -1;
     /* The kernel wants its fixed addresses free of randomized mappings (ld.so's and the vDSO's), and would execute itself again. */
     if (personality(ADDR_NO_RANDOMIZE) < 0)
