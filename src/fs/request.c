@@ -17,8 +17,8 @@ static size_t min_size(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-/* Walks over the part of a list of buffers that begins at offset and has at most size bytes; each piece is given to part. Returns how
-   many pieces there are. */
+/* Walks over the part of a list of buffers that begins at offset and has at most size bytes; each piece is given to part, neighbours in
+   memory as one, which the host's kernel copies faster. Returns how many pieces there are. */
 static unsigned slice(const struct iovec *iov, unsigned count, size_t offset, size_t size, struct iovec *part)
 {
     unsigned pieces = 0;
@@ -26,11 +26,15 @@ static unsigned slice(const struct iovec *iov, unsigned count, size_t offset, si
     for (unsigned i = 0; i < count && size && pieces < FS_MAX_IOV; i++) {
         size_t skip = min_size(offset, iov[i].iov_len);
         size_t length = min_size(iov[i].iov_len - skip, size);
+        char *base = (char *)iov[i].iov_base + skip;
 
         offset -= skip;
         if (!length)
             continue;
-        part[pieces++] = (struct iovec){ .iov_base = (char *)iov[i].iov_base + skip, .iov_len = length };
+        if (pieces && (char *)part[pieces - 1].iov_base + part[pieces - 1].iov_len == base)
+            part[pieces - 1].iov_len += length;
+        else
+            part[pieces++] = (struct iovec){ .iov_base = base, .iov_len = length };
         size -= length;
     }
     return pieces;
