@@ -8,9 +8,8 @@
  * --socket-path. Each serves a tree of its own below DIRECTORY. For each kind of request and for one and two requests in flight, the
  * medians of ROUNDS are compared; a ratio above 1 means that OURS is faster.
  */
-#include "device_process.h"
+#include "devices.h"
 #include "driver.h"
-#include "fs/fs.h"
 #include "fs/fuse.h"
 #include "util/cleanup.h"
 
@@ -21,9 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -57,20 +54,6 @@ struct server {
     uint64_t root_files[NUM_FILES]; /* node ids */
     uint64_t big, big_fh;
 };
-
-static _Noreturn void die(const char *what)
-{
-    fprintf(stderr, "bench-fs: %s: %s\n", what, strerror(errno));
-    exit(1);
-}
-
-static void check(int result, const msb_error *error)
-{
-    if (result < 0) {
-        fprintf(stderr, "bench-fs: %s\n", msb_error_message(error));
-        exit(1);
-    }
-}
 
 /* ---- Requests --------------------------------------------------------------------------------------------------------------------- */
 
@@ -192,49 +175,6 @@ static void make_tree(struct server *s, const char *directory)
         if (write(fd, chunk, CHUNK) != CHUNK)
             die(path);
     close(fd);
-}
-
-static int start_ours(struct server *s, const char *executable)
-{
-    struct fs_export export = { .host = s->path, .target = (char *)"" };
-    struct fs_setup setup = {
-        .tag = (char *)"bench", .guest_is_only_user = true, .num_queues = 1, .exports = &export, .num_exports = 1
-    };
-    struct writer w = { 0 };
-    msb_error *error = NULL;
-    struct device_start start = { .executable = executable };
-
-    fs_setup_encode(&w, &setup);
-    start.setup = w.data;
-    start.setup_size = w.size;
-    check(device_process_start(&s->process, &start, &error), error);
-    free(w.data);
-    s->pid = s->process.child.pid;
-    return s->process.socket;
-}
-
-static int start_theirs(struct server *s, const char *executable, const char *directory)
-{
-    struct sockaddr_un address = { .sun_family = AF_UNIX };
-    char source[sizeof(s->path) + 64], fd_option[32];
-    int listener, fd;
-
-    snprintf(source, sizeof(source), "source=%s,xattr,cache=always,writeback,log_level=err", s->path);
-    snprintf(address.sun_path, sizeof(address.sun_path), "%s/socket", directory);
-    listener = socket(AF_UNIX, SOCK_STREAM, 0);
-    if (listener < 0 || bind(listener, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(listener, 1) < 0)
-        die("listen");
-    snprintf(fd_option, sizeof(fd_option), "--fd=%d", listener);
-    s->pid = fork();
-    if (s->pid == 0) {
-        execl(executable, executable, fd_option, "-f", "-o", source, (char *)NULL);
-        die(executable);
-    }
-    close(listener);
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
-        die("connect");
-    return fd;
 }
 
 static void agree(struct server *s)
@@ -611,8 +551,9 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     for (unsigned i = 0; i < 2; i++)
         make_tree(&servers[i], argv[3]);
-    connect_driver(&servers[0], start_ours(&servers[0], argv[1]));
-    connect_driver(&servers[1], start_theirs(&servers[1], argv[2], argv[3]));
+    connect_driver(&servers[0], start_ours(&servers[0].process, argv[1], servers[0].path, "bench", 1));
+    servers[0].pid = servers[0].process.child.pid;
+    connect_driver(&servers[1], start_theirs(&servers[1].pid, argv[2], servers[1].path));
     printf("%-28s %5s %12s %12s %8s\n", "requests per second", "depth", "msb-fs", "virtiofsd", "ratio");
     for (unsigned i = 0; i < NUM_ROWS; i++) {
         for (unsigned depth = 1; depth <= MAX_DEPTH; depth++) {

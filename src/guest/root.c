@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -123,7 +124,7 @@ static int make_usual_directories(int root, msb_error **err)
 
 int root_mount(const struct guest_config *config, struct guest_root *root, msb_error **err)
 {
-    *root = (struct guest_root){ -1, -1, -1, -1 };
+    *root = (struct guest_root){ -1, -1, -1, -1, -1 };
     root->root = config->num_layers ? mount_overlay(config, err) : mount_virtiofs(NEW_ROOT, "root", err);
     if (root->root < 0)
         return fail_prefix(err, "the root file system");
@@ -203,6 +204,40 @@ static bool is_empty_or_missing(int root, const char *path)
     return entries <= 2;
 }
 
+/* ---- How the kernel caches virtio-fs --------------------------------------------------------------------------------------------- */
+
+/* What a kernel does not have, it goes without. */
+static void set_bdi(int sys, const char *device, const char *attribute, const char *value)
+{
+    char path[64];
+    _cleanup_fd_ int fd = -1;
+
+    snprintf(path, sizeof(path), "class/bdi/%s/%s", device, attribute);
+    fd = openat(sys, path, O_WRONLY | O_CLOEXEC);
+    if (fd >= 0)
+        (void)!write(fd, value, strlen(value));
+}
+
+/* Linux distrusts FUSE servers, which are mostly processes of the same machine: it makes writers wait when a hundredth of the memory that
+   may be dirty is, and reads ahead little. Ours is none, and must not slow anyone down. */
+static void trust_server(int sys, dev_t device)
+{
+    char name[32];
+
+    snprintf(name, sizeof(name), "%u:%u", major(device), minor(device));
+    set_bdi(sys, name, "strict_limit", "0");
+    set_bdi(sys, name, "max_ratio", "100");
+    set_bdi(sys, name, "read_ahead_kb", "512");
+}
+
+static void trust_root_s_server(const struct guest_root *root)
+{
+    struct stat st;
+
+    if (stat(BASE, &st) == 0 || fstat(root->root, &st) == 0)
+        trust_server(root->sys, st.st_dev);
+}
+
 /* Where programs that still use /var/lock expect to write. */
 static void make_lock_directory(int run)
 {
@@ -221,15 +256,17 @@ void root_furnish(struct guest_root *root, struct control *control)
     static const struct furniture others[] = {
         { "/dev/shm", "tmpfs", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, { { "mode", "1777" } } },
         { "/dev/mqueue", "mqueue", PLAIN, { { NULL } } },
-        { "/sys", "sysfs", PLAIN, { { NULL } } },
         { "/sys/fs/cgroup", "cgroup2", PLAIN, { { "nsdelegate", NULL }, { "memory_recursiveprot", NULL } } },
     };
+    static const struct furniture sys = { "/sys", "sysfs", PLAIN, { { NULL } } };
     static const struct furniture run = { "/run", "tmpfs", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, { { "mode", "755" } } };
 
     root->proc = furnish(root->root, &proc, control);
     root->dev = furnish(root->root, &dev, control);
     make_device_links(root->dev);
     root->pts = furnish(root->root, &pts, control);
+    root->sys = furnish(root->root, &sys, control);
+    trust_root_s_server(root);
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
         furnish_only(root->root, &others[i], control);
     /* Images ship directories there that their programs need, such as /run/mysqld. */
@@ -352,12 +389,15 @@ static int mount_share(int shares, const struct guest_share *share, int root, ms
 int root_mount_shares(const struct guest_config *config, const struct guest_root *root, msb_error **err)
 {
     _cleanup_fd_ int shares = -1;
+    struct stat st;
 
     if (config->num_shares == 0)
         return 0;
     shares = mount_virtiofs("/shares", "shares", err);
     if (shares < 0)
         return fail_prefix(err, "the mapped directories");
+    if (fstat(shares, &st) == 0)
+        trust_server(root->sys, st.st_dev);
     for (size_t i = 0; i < config->num_shares; i++) {
         if (mount_share(shares, &config->shares[i], root->root, err) < 0)
             return fail_prefix(err, "map a directory to `%s`", config->shares[i].guest);

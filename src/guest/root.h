@@ -10,7 +10,7 @@
 /* Descriptors of mounts that stay valid whatever the workload does to its own. -1: this kernel has none. */
 struct guest_root {
     int root;
-    int proc, dev, pts;
+    int proc, dev, pts, sys;
 };
 
 /* Mounts the root that the configuration describes: as it is, or overlayfs over its layers. */
