@@ -905,6 +905,81 @@ static void one_in_the_foreground_is_found_too(void **state)
     close(out[0]);
 }
 
+/* ---- In a crowd ------------------------------------------------------------------------------------------------------------- */
+
+static pthread_barrier_t all_are_up;
+static int crowd;
+
+/* The handles of a list are whole, whatever others do meanwhile; returns how many there are. */
+static int count_list(void)
+{
+    size_t count;
+    msb_sandbox **list = msb_sandbox_list(&count, NULL);
+
+    if (!list)
+        return -1;
+    for (size_t i = 0; i < count; i++)
+        if (msb_sandbox_state(list[i], NULL) < 0)
+            count = 0;
+    msb_sandbox_list_free(list, count);
+    return (int)count;
+}
+
+static void *live(void *data)
+{
+    msb_vm_builder *builder = msb_vm_builder_new();
+    char name[32], expected[33];
+    msb_sandbox *sandbox, *found;
+    msb_exec *exec;
+    msb_vm *vm;
+    bool good;
+
+    snprintf(name, sizeof(name), "crowd-%d", *(const int *)data);
+    snprintf(expected, sizeof(expected), "%s\n", name);
+    msb_vm_builder_set_rootfs_host(builder);
+    msb_vm_builder_set_memory_mib(builder, 64);
+    msb_vm_builder_set_name(builder, name);
+    vm = msb_vm_builder_build(builder, NULL);
+    msb_vm_builder_free(builder);
+    sandbox = vm ? msb_vm_launch(vm, 0, PATIENCE, NO_CANCEL, NULL) : NULL;
+    msb_vm_free(vm);
+    pthread_barrier_wait(&all_are_up);
+    good = sandbox && count_list() == crowd + 1; /* with the shared one */
+    pthread_barrier_wait(&all_are_up);
+    found = msb_sandbox_open(name, NULL);
+    exec = found ? begin_exec(found, shell("uname -n")) : NULL;
+    good = good && exec && finish_exec(exec) == 0 && !strcmp(msb_exec_output(exec, NULL), expected);
+    msb_exec_free(exec);
+    msb_sandbox_free(found);
+    good = good && msb_sandbox_stop(sandbox, 20000, PATIENCE, NO_CANCEL, NULL) == 0 && end_of(sandbox) == 0;
+    good = good && count_list() >= 1;
+    msb_sandbox_free(sandbox);
+    return good ? NULL : data;
+}
+
+static void many_side_by_side(void **state)
+{
+    enum { MOST = 50 };
+    pthread_t threads[MOST];
+    int numbers[MOST], bad = 0;
+    void *result;
+
+    (void)state;
+    crowd = getenv("MSB_TEST_LONG") ? MOST : 6;
+    pthread_barrier_init(&all_are_up, NULL, (unsigned)crowd);
+    for (int i = 0; i < crowd; i++) {
+        numbers[i] = i;
+        assert_int_equal(pthread_create(&threads[i], NULL, live, &numbers[i]), 0);
+    }
+    for (int i = 0; i < crowd; i++) {
+        pthread_join(threads[i], &result);
+        bad += result != NULL;
+    }
+    pthread_barrier_destroy(&all_are_up);
+    assert_int_equal(bad, 0);
+    assert_int_equal(count_list(), 1);
+}
+
 /* ---- Violence --------------------------------------------------------------------------------------------------------------- */
 
 /* The children of a process, by a part of their command line. */
@@ -1167,6 +1242,7 @@ int main(void)
         cmocka_unit_test(who_does_not_read_holds_nobody_for_long),
         cmocka_unit_test(all_is_in_the_log),
         cmocka_unit_test(one_in_the_foreground_is_found_too),
+        cmocka_unit_test(many_side_by_side),
         cmocka_unit_test(a_killed_device_is_blamed),
         cmocka_unit_test(a_killed_monitor_leaves_nothing_but_the_truth),
         cmocka_unit_test(a_monitor_killed_while_it_starts_leaves_nothing),
