@@ -29,9 +29,9 @@
  *            a time, except where a function says that any thread may call it.
  * Process.   The library installs no signal handlers, changes no signal mask or limit of its caller and never exits. It starts no
  *            threads. Each running VM is one child process, which raises SIGCHLD when it ends; a caller that reaps all of its children,
- *            or ignores SIGCHLD, does no harm. Nothing is written to its caller's standard streams but what was asked for: the
- *            workload's streams (msb_vm_builder_set_stdio) and, on standard error, what a log level other than off lets our processes
- *            say.
+ *            or ignores SIGCHLD, does no harm. One that was launched (msb_vm_launch) is nobody's child. Nothing is written to the
+ *            caller's standard streams but what was asked for: the workload's streams (msb_vm_builder_set_stdio) and, on standard
+ *            error, what a log level other than off lets our processes say.
  * Strings.   NUL-terminated bytes of any encoding. Host paths may be relative to the working directory at build time.
  */
 #ifndef MICROSANDBOX_H
