@@ -558,6 +558,16 @@ MSB_PUBLIC int msb_sandbox_copy_in(msb_sandbox *sandbox, const char *host_path, 
 MSB_PUBLIC int msb_sandbox_copy_out(msb_sandbox *sandbox, const char *guest_path, const char *host_path, unsigned flags,
                                     int timeout_ms, int cancel_fd, msb_error **err);
 
+/*
+ * The same with a tar archive: from fd into a directory of the guest, with all that is at the archive's top, or of a path of the guest to fd.
+ * The calling thread reads fd to its end, or to that of the archive. What is written to fd is as the guest has it, devices and
+ * set-user-ID bits with it: who unpacks it should not trust it.
+ */
+MSB_PUBLIC int msb_sandbox_archive_in(msb_sandbox *sandbox, int fd, const char *guest_path, int timeout_ms, int cancel_fd,
+                                      msb_error **err);
+MSB_PUBLIC int msb_sandbox_archive_out(msb_sandbox *sandbox, const char *guest_path, int fd, int timeout_ms, int cancel_fd,
+                                       msb_error **err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -6,11 +6,13 @@
  * all, the socket's own timeout is left.
  */
 #include "archive/archive.h"
+#include "archive/tar.h"
 #include "config/text.h"
 #include "sandbox/sandbox.h"
 #include "util/cleanup.h"
 
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -98,10 +100,16 @@ static int judge(int here, msb_error *own, int there, msb_error *guest, bool gue
     return fail_with(err, own);
 }
 
-typedef int transfer(int stream, const char *host_path, unsigned flags, msb_error **err);
+/* The host's side: a path, or a descriptor with an archive. */
+struct host {
+    int (*transfer)(const struct host *host, int stream, msb_error **err);
+    const char *path;
+    int fd;
+    unsigned flags;
+};
 
-static int copy(msb_sandbox *sandbox, enum copy_direction direction, const char *guest_path, const char *host_path,
-                unsigned flags, transfer *run, const struct patience *patience, msb_error **err)
+static int copy(msb_sandbox *sandbox, enum copy_direction direction, const char *guest_path, const struct host *host,
+                const struct patience *patience, msb_error **err)
 {
     _cleanup_fd_ int ours = -1, theirs = -1;
     msb_error *own = NULL, *guest = NULL;
@@ -110,8 +118,8 @@ static int copy(msb_sandbox *sandbox, enum copy_direction direction, const char 
     bool guest_first;
 
     client_init(&client, -1);
-    if (flags & ~(unsigned)MSB_COPY_OWNERS)
-        return fail(err, MSB_ERR_INVALID, "flags \"%u\" has bits that mean nothing", flags);
+    if (host->flags & ~(unsigned)MSB_COPY_OWNERS)
+        return fail(err, MSB_ERR_INVALID, "flags \"%u\" has bits that mean nothing", host->flags);
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
         return fail_errno(err, "make a socket pair");
     ours = pair[0];
@@ -124,41 +132,129 @@ static int copy(msb_sandbox *sandbox, enum copy_direction direction, const char 
         client_close(&client);
         return -1;
     }
-    here = run(ours, host_path, flags, &own);
+    here = host->transfer(host, ours, &own);
     guest_first = has_hung_up(ours);
     /* The guest's side sees the end of what it reads, or that nobody reads any more. */
     close(steal_fd(&ours));
     there = hear_end(&client, patience, &guest);
-    fail_prefix(&own, "copy `%s`", host_path);
+    if (host->path)
+        fail_prefix(&own, "copy `%s`", host->path);
     if (msb_error_code(guest) == MSB_ERR_WORKLOAD)
         fail_prefix(&guest, "copy `%s` of the sandbox", guest_path);
     client_close(&client);
     return judge(here, own, there, guest, guest_first, err);
 }
 
-static int transfer_in(int stream, const char *host_path, unsigned flags, msb_error **err)
+static int transfer_in(const struct host *host, int stream, msb_error **err)
 {
-    (void)flags;
-    return archive_write(stream, host_path, err);
+    return archive_write(stream, host->path, err);
 }
 
-static int transfer_out(int stream, const char *host_path, unsigned flags, msb_error **err)
+static int transfer_out(const struct host *host, int stream, msb_error **err)
 {
-    return archive_read(stream, host_path, ARCHIVE_UNTRUSTED | (flags & MSB_COPY_OWNERS ? ARCHIVE_OWNERS : 0), err);
+    return archive_read(stream, host->path, ARCHIVE_UNTRUSTED | (host->flags & MSB_COPY_OWNERS ? ARCHIVE_OWNERS : 0), err);
+}
+
+/* 1: all is sent; 0: the guest has enough, or has given up, which it says itself; -1: it cannot be sent. */
+static int send_all(int stream, const void *bytes, size_t size, msb_error **err)
+{
+    const uint8_t *at = bytes, *end = at + size;
+
+    while (at < end) {
+        ssize_t n = send(stream, at, (size_t)(end - at), MSG_NOSIGNAL);
+
+        if (n >= 0)
+            at += n;
+        else if (errno == EPIPE || errno == ECONNRESET)
+            return 0;
+        else if (errno != EINTR)
+            return fail_errno(err, "send the archive");
+    }
+    return 1;
+}
+
+/* Any number of entries can be at the top of a foreign archive. PID 1 makes one of them the target, or puts it there; with this one before
+   them, which is the target itself, all others go into it. */
+static int send_top(int stream, msb_error **err)
+{
+    struct tar_header header = {
+        .name = "./",
+        .mode = "0000755",
+        .uid = "0000000",
+        .gid = "0000000",
+        .size = "00000000000",
+        .mtime = "00000000000",
+        .type = TAR_DIRECTORY,
+        .magic = { 'u', 's', 't', 'a', 'r' },
+        .version = { '0', '0' },
+    };
+
+    snprintf(header.checksum, sizeof(header.checksum), "%06o", tar_checksum(&header));
+    return send_all(stream, &header, sizeof(header), err);
+}
+
+static int transfer_archive(const struct host *host, int stream, msb_error **err)
+{
+    struct pollfd fds[] = { { .fd = host->fd, .events = POLLIN }, { .fd = stream, .events = POLLRDHUP } };
+    uint8_t buffer[64 << 10];
+    int more = send_top(stream, err);
+    ssize_t n;
+
+    while (more == 1) {
+        if (poll(fds, 2, -1) < 0 && errno != EINTR)
+            return fail_errno(err, "wait for the archive");
+        if (fds[1].revents)
+            return 0;
+        n = fds[0].revents ? read(host->fd, buffer, sizeof(buffer)) : 1;
+        if (n < 0 && errno != EINTR && errno != EAGAIN)
+            return fail_errno(err, "read the archive");
+        if (n == 0)
+            break;
+        if (n > 0 && fds[0].revents)
+            more = send_all(stream, buffer, (size_t)n, err);
+    }
+    return more < 0 ? -1 : 0;
 }
 
 int msb_sandbox_copy_in(msb_sandbox *sandbox, const char *host_path, const char *guest_path, unsigned flags, int timeout_ms,
                         int cancel_fd, msb_error **err)
 {
     const struct patience patience = patience_of(timeout_ms, cancel_fd);
+    const struct host host = { .transfer = transfer_in, .path = host_path, .flags = flags };
 
-    return copy(sandbox, COPY_IN, guest_path, host_path, flags, transfer_in, &patience, err);
+    return copy(sandbox, COPY_IN, guest_path, &host, &patience, err);
 }
 
 int msb_sandbox_copy_out(msb_sandbox *sandbox, const char *guest_path, const char *host_path, unsigned flags, int timeout_ms,
                          int cancel_fd, msb_error **err)
 {
     const struct patience patience = patience_of(timeout_ms, cancel_fd);
+    const struct host host = { .transfer = transfer_out, .path = host_path, .flags = flags };
 
-    return copy(sandbox, COPY_OUT, guest_path, host_path, flags, transfer_out, &patience, err);
+    return copy(sandbox, COPY_OUT, guest_path, &host, &patience, err);
+}
+
+int msb_sandbox_archive_in(msb_sandbox *sandbox, int fd, const char *guest_path, int timeout_ms, int cancel_fd, msb_error **err)
+{
+    const struct patience patience = patience_of(timeout_ms, cancel_fd);
+    const struct host host = { .transfer = transfer_archive, .fd = fd };
+
+    return copy(sandbox, COPY_IN, guest_path, &host, &patience, err);
+}
+
+/* The monitor itself writes to the descriptor. */
+int msb_sandbox_archive_out(msb_sandbox *sandbox, const char *guest_path, int fd, int timeout_ms, int cancel_fd, msb_error **err)
+{
+    const struct patience patience = patience_of(timeout_ms, cancel_fd);
+    struct client client;
+    int result;
+
+    client_init(&client, -1);
+    result = ask(sandbox, &client, COPY_OUT, guest_path, fd, &patience, err);
+    if (result == 0)
+        result = hear_end(&client, &patience, err);
+    if (result < 0 && err && msb_error_code(*err) == MSB_ERR_WORKLOAD)
+        fail_prefix(err, "copy `%s` of the sandbox", guest_path);
+    client_close(&client);
+    return result;
 }
