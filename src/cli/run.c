@@ -3,6 +3,7 @@
  * msb run: one command in a microVM of its own, in the foreground.
  */
 #include "cli/command.h"
+#include "cli/engine_choice.h"
 #include "cli/foreground.h"
 #include "cli/run_options.h"
 #include "cli/terminal.h"
@@ -83,11 +84,11 @@ static void print_warnings(const msb_vm *vm)
 static int dry_run(const msb_vm *vm)
 {
     msb_error *error = NULL;
-    _cleanup_free_ char *json = msb_vm_to_json(vm, &error);
+    _cleanup_free_ char *json = msb_vm_to_json(vm, &error), *all = json ? engine_choice_add(json, &error) : NULL;
 
-    if (!json)
+    if (!all)
         return report(error);
-    printf("%s\n", json);
+    printf("%s\n", all);
     return finish_output() ? 0 : EXIT_MSB_FAILED;
 }
 

@@ -224,6 +224,7 @@ const struct option run_option_table[] = {
       "What is said on standard error about the machine: off, error, warn, info, debug or trace; from debug on with the guest "
       "kernel's log (off).",
       set_log_level },
-    { "dry-run", 0, NULL, MACHINE, "Start nothing: check the options, and print them as JSON.", set_dry_run },
+    { "dry-run", 0, NULL, MACHINE, "Start nothing: check the options, and print them as JSON, with the engine that would run.",
+      set_dry_run },
     { 0 },
 };

@@ -46,7 +46,9 @@ class Scratch(unittest.TestCase):
     def dry_run(self, *args):
         result = msb("run", "--dry-run", *args, cwd=self.root)
         self.assertEqual((result.stderr, result.returncode), (b"", 0), args)
-        return json.loads(result.stdout)
+        config = json.loads(result.stdout)
+        self.would_run = config.pop("would_run")
+        return config
 
     def refused(self, *args):
         """The one line on standard error."""
@@ -69,6 +71,24 @@ class DryRun(Scratch):
                 "console_output": None, "engine": "auto", "kernel": None, "hostname": None, "nested": False,
                 "name": None, "keep": False, "timeout_ms": None, "idle_timeout_ms": None, "warnings": [],
             })
+
+    def test_engine(self):
+        """As msb doctor finds them, the engine that would run the VM, and why no better one."""
+        engines = ["kvm", "uml", "qemu"]
+        found = {f["what"].split()[1]: f for f in json.loads(msb("doctor", "--json").stdout)["findings"] if f["what"].startswith("engine ")}
+        works = [name for name in engines if found[name]["ok"]]
+        self.dry_run("--rootfs", "root", "true")
+        self.assertEqual(self.would_run["engine"], works[0] if works else None)
+        for name in engines[:engines.index(works[0])] if works else engines:
+            self.assertIn(f"the {name} engine cannot: {found[name]['detail']}"[:60], self.would_run["because"])
+        for name in engines:
+            self.dry_run("--rootfs", "root", "--engine", name, "true")
+            self.assertEqual(self.would_run["engine"], name if name in works else None)
+            self.assertEqual("cannot" in self.would_run["because"], name not in works)
+        self.dry_run("--rootfs", "root", "--engine", "uml", "--cpus", "2", "true")
+        self.assertEqual((self.would_run["engine"], self.would_run["kernel"]), (None, None))
+        if "uml" in works:
+            self.assertIn("num_vcpus 2: the uml engine has one vCPU; the kvm and qemu engines have more", self.would_run["because"])
 
     def test_each_option(self):
         cases = [
