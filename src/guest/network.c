@@ -19,6 +19,7 @@
 
 enum {
     LOOPBACK_INDEX = 1, /* LOOPBACK_IFINDEX of the kernel */
+    INDEX_MAX = 64,     /* a kernel brings a handful: tunnels, and ours */
     REQUEST_MAX = 256,
     REPLY_MAX = 4096,
 };
@@ -155,23 +156,19 @@ static bool is_zero(const uint8_t *bytes, size_t size)
     return true;
 }
 
-/* The interface with this MAC address: its index, or -1. */
+/* The interface with this MAC address: its index, or -1. Asked for one by one: a list would come with every address there is. */
 static int find_interface(int fd, const uint8_t mac[6], char name[IF_NAMESIZE])
 {
-    struct if_nameindex *interfaces = if_nameindex();
-    int index = -1;
+    for (int index = LOOPBACK_INDEX + 1; index <= INDEX_MAX; index++) {
+        struct ifreq request = { .ifr_ifindex = index };
 
-    for (const struct if_nameindex *i = interfaces; i && i->if_index && index < 0; i++) {
-        struct ifreq request = { 0 };
-
-        snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", i->if_name);
-        if (ioctl(fd, SIOCGIFHWADDR, &request) < 0 || memcmp(request.ifr_hwaddr.sa_data, mac, 6) != 0)
+        if (ioctl(fd, SIOCGIFNAME, &request) < 0 || ioctl(fd, SIOCGIFHWADDR, &request) < 0 ||
+            memcmp(request.ifr_hwaddr.sa_data, mac, 6) != 0)
             continue;
-        index = (int)i->if_index;
-        snprintf(name, IF_NAMESIZE, "%s", i->if_name);
+        snprintf(name, IF_NAMESIZE, "%s", request.ifr_name);
+        return index;
     }
-    if_freenameindex(interfaces);
-    return index;
+    return -1;
 }
 
 static int set_up_ipv6(int fd, int index, const struct guest_network *network, msb_error **err)
