@@ -4,9 +4,11 @@
  */
 #include "net/plan.h"
 
+#include "config/port.h"
 #include "net/address.h"
 #include "net/listen.h"
 #include "util/cleanup.h"
+#include "util/log.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -39,6 +41,16 @@ static int assign(const struct spec *spec, const char *runtime, struct net_plan 
     return plan->setup.group ? 0 : fail(err, MSB_ERR_NO_MEMORY, "out of memory");
 }
 
+/* Which one it is, where any free one was asked for. */
+static void tell_port(const struct spec_port *port, uint16_t host)
+{
+    char address[PORT_ADDRESS_MAX];
+
+    port_address(port, address);
+    log_info("port %u/%s of the guest is published at %s:%u", port->guest, port->protocol == IPPROTO_UDP ? "udp" : "tcp", address,
+             host);
+}
+
 static int open_ports(const struct spec *spec, struct net_plan *plan, msb_error **err)
 {
     if (spec->num_ports == 0)
@@ -56,6 +68,7 @@ static int open_ports(const struct spec *spec, struct net_plan *plan, msb_error 
         plan->ports[i] = open_port(&spec->ports[i], &plan->host_ports[i], err);
         if (plan->ports[i] < 0)
             return -1;
+        tell_port(&spec->ports[i], plan->host_ports[i]);
         plan->setup.num_ports++;
     }
     return 0;

@@ -303,6 +303,11 @@ class Ports(unittest.TestCase):
         deadline = time.monotonic() + 30
         while flooder.call(w.tcp, "8.8.8.8", PORT) != HELLO:
             self.assertLess(time.monotonic(), deadline)
+        # Datagrams from more ports than there may be sockets.
+        flooder.call(send_from_ports, "8.8.8.8", PORT, 3000)
+        self.assertLessEqual(num_fds(flooder.info["device"]), 1024)
+        self.assertLess(resident(flooder.info["device"]), 512 << 20)
+        self.assertEqual(other.call(w.udp, "8.8.8.8", PORT), HELLO)
 
 
 def from_address(source, address, port):
@@ -329,6 +334,13 @@ def open_flows(address, port):
         sockets.append(s)
     for s in sockets:
         s.close()
+
+
+def send_from_ports(address, port, count):
+    for i in range(count):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            s.bind(("", 2000 + i))
+            s.sendto(HELLO, (address, port))
 
 
 def num_fds(pid):

@@ -157,11 +157,13 @@ class Scopes(unittest.TestCase):
         self.assertEqual(guest.call(syn, guest.ip, GATEWAY4), "accepted")
 
     def test_log(self):
-        guest = self.guest("scope=public")
-        for _ in range(3):
-            guest.call(w.udp, "10.7.7.7", 9)
-        self.assertIn(f"refused: UDP from {guest.ip} to 10.7.7.7, port ", guest.log())
-        self.assertIn("outside of the scope", guest.log())
+        """One line for each refused flow, and what was counted at the end."""
+        guest = w.Guest(self.world, "scope=public")
+        for port in (9, 10):
+            guest.call(send_datagrams, "10.7.7.7", port, 5)
+        lines = [line for line in guest.log().splitlines() if f"refused: UDP from {guest.ip} to 10.7.7.7, port 4444 to " in line]
+        self.assertEqual([line.rsplit("to ", 1)[1] for line in lines], ["9: outside of the scope", "10: outside of the scope"])
+        self.assertIn("refused 10 packets: outside of the scope", guest.end())
 
 
 class WithoutRoute(unittest.TestCase):
@@ -176,6 +178,13 @@ class WithoutRoute(unittest.TestCase):
         self.assertEqual(guest.call(w.tcp, "8.8.8.8", PORT), w.REFUSED)
         self.assertEqual(guest.call(w.tcp, "2606:4700::1111", PORT), w.REFUSED)
         self.assertEqual(guest.call(w.ping, "8.8.8.8"), w.REFUSED)
+
+
+def send_datagrams(address, port, count):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.bind(("", 4444))
+        for _ in range(count):
+            s.sendto(HELLO, (address, port))
 
 
 def udp_with_options(address):

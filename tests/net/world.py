@@ -274,6 +274,7 @@ class Guest(Namespace):
         self.errors.close()
         if status != 0:
             raise AssertionError(f"msb-net ended with {status}: {log}")
+        return log
 
     def kill(self):
         """Dies as a monitor that is killed does: without leaving the group."""

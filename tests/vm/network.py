@@ -44,3 +44,16 @@ def two_in_a_group(t):
         said = t.output("--subnet", "10.77.0.0/24", "python3", "-c",
                         "import urllib.request; print(urllib.request.urlopen('http://10.77.0.9/', timeout=20).status)")
         equal(said, b"200\n")
+
+
+@test
+def any_free_port(t):
+    with t.running("--log-level", "info", "--rootfs", "host", "-p", "0:80", "-w", "/usr/share", "python3", "-c", SERVER) as process:
+        line = process.stderr.readline()
+        while b"published" not in line:
+            line = process.stderr.readline()
+        port = int(line.rsplit(b":", 1)[1])
+        assert b"port 80/tcp of the guest is published at 127.0.0.1:" in line, line
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        connection.request("GET", "/")
+        assert b"doc" in connection.getresponse().read()
