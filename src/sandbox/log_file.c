@@ -75,7 +75,8 @@ int log_remove(const char *path, msb_error **err)
 
     if (directory < 0 && errno == ENOENT)
         return 0;
-    if (directory < 0 || remove_file(directory, older) < 0 || remove_file(directory, current) < 0 || rmdir(path) < 0)
+    if (directory < 0 || remove_file(directory, older) < 0 || remove_file(directory, current) < 0 ||
+        (rmdir(path) < 0 && errno != ENOTEMPTY))
         return fail_errno(err, "remove the log in `%s`", path);
     return 0;
 }

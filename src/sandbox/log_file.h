@@ -33,7 +33,7 @@ enum log_stream {
    name has been checked. Nothing is made. The caller frees it. */
 char *log_directory(const char *name, msb_error **err);
 
-/* Removes the log and its directory, which need not be there. */
+/* Removes the log, which need not be there, and its directory, unless it has something else in it: both of XDG's directories may be one. */
 int log_remove(const char *path, msb_error **err);
 
 /* ---- Writing ------------------------------------------------------------------------------------------------------------------- */

@@ -439,6 +439,11 @@ static void test_a_new_sandbox_of_the_same_name(void **state)
     expect_end(reader);
     log_reader_free(reader);
     log_writer_free(writer);
+    close(open(path_of("other"), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+    assert_int_equal(log_remove(directory, NULL), 0);
+    assert_int_equal(access(path_of("log"), F_OK), -1);
+    assert_int_equal(access(path_of("other"), F_OK), 0);
+    assert_int_equal(unlink(path_of("other")), 0);
     assert_int_equal(log_remove(directory, NULL), 0);
     assert_int_equal(access(directory, F_OK), -1);
     assert_int_equal(log_remove(directory, NULL), 0);
