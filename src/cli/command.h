@@ -24,7 +24,8 @@ struct command {
     int (*run)(const struct command *command, int argc, char **argv);
 };
 
-extern const struct command command_run, command_doctor;
+extern const struct command command_attach, command_cp, command_doctor, command_exec, command_inspect, command_kill, command_logs,
+    command_port, command_ps, command_rm, command_run, command_stats, command_stop, command_wait;
 
 /* Reads the options of a subcommand, with --help. Returns the index of the first other argument; or -1 when there is nothing more
    to do, and *status is the exit status. */

@@ -16,7 +16,8 @@ static void put_time(uint64_t realtime, FILE *file)
 /* A piece of a line, or all of it; file is NULL when only its beginning counts. */
 static void take_piece(struct log_view *view, const struct log_record *record, const uint8_t *piece, size_t size, FILE *file)
 {
-    bool *begun = &view->streams[record->stream == LOG_STDERR].begun, *shown = &view->streams[record->stream == LOG_STDERR].shown;
+    bool *begun = &view->streams[record->stream == MSB_LOG_STDERR].begun,
+         *shown = &view->streams[record->stream == MSB_LOG_STDERR].shown;
 
     if (!*begun) {
         *begun = true;
@@ -44,14 +45,14 @@ static void take(struct log_view *view, const struct log_record *record, FILE *f
 
 void log_view_count(struct log_view *view, const struct log_record *record)
 {
-    if (record->stream != LOG_NOTE)
+    if (record->stream != MSB_LOG_NOTE)
         take(view, record, NULL);
 }
 
 void log_view_put(struct log_view *view, const struct log_record *record, FILE *out, FILE *err)
 {
-    if (record->stream != LOG_NOTE) {
-        take(view, record, record->stream == LOG_STDERR ? err : out);
+    if (record->stream != MSB_LOG_NOTE) {
+        take(view, record, record->stream == MSB_LOG_STDERR ? err : out);
         return;
     }
     if (record->realtime < view->since)

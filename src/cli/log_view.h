@@ -6,11 +6,19 @@
 #ifndef MSB_CLI_LOG_VIEW_H
 #define MSB_CLI_LOG_VIEW_H
 
-#include "sandbox/log_file.h"
+#include "microsandbox.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+
+/* What msb_log_reader_next() gives. */
+struct log_record {
+    enum msb_log_stream stream;
+    uint64_t realtime;
+    const void *bytes;
+    size_t size;
+};
 
 struct log_view {
     uint64_t since;  /* lines begun before are not shown, nor counted */

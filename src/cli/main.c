@@ -11,7 +11,10 @@
 #include <string.h>
 #include <unistd.h>
 
-static const struct command *const commands[] = { &command_run, &command_doctor };
+static const struct command *const commands[] = {
+    &command_run,   &command_exec, &command_attach, &command_logs, &command_ps,   &command_inspect, &command_port,
+    &command_stats, &command_cp,   &command_wait,   &command_stop, &command_kill, &command_rm,      &command_doctor,
+};
 
 enum { NUM_COMMANDS = sizeof(commands) / sizeof(commands[0]) };
 

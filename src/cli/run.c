@@ -35,7 +35,7 @@ static int apply_tty(struct run_options *o, bool *tty, msb_error **err)
 
     if (o->process.tty == TTY_YES && o->has_console_output)
         return fail(err, MSB_ERR_INVALID, "--tty and --console-output exclude each other; give one of them");
-    *tty = !o->has_console_output && process_options_tty(&o->process);
+    *tty = o->detach ? o->process.tty == TTY_YES : !o->has_console_output && process_options_tty(&o->process);
     terminal_size(&rows, &columns);
     if (*tty)
         msb_vm_builder_set_tty(o->builder, rows, columns);
@@ -56,20 +56,48 @@ static int apply_process(struct run_options *o, msb_error **err)
     return 0;
 }
 
+/* Whether there is a place for what is known of sandboxes. */
+static bool can_be_known(void)
+{
+    size_t count = 0;
+    msb_sandbox **list = msb_sandbox_list(&count, NULL);
+
+    msb_sandbox_list_free(list, count);
+    return list != NULL;
+}
+
+/* Whoever lists sandboxes sees one in the foreground too, and can do with it what can be done with one that was named; unless there is
+   no place for that: nobody has asked for it. */
+static int apply_name(struct run_options *o, msb_error **err)
+{
+    _cleanup_free_ char *name = NULL;
+
+    if (o->name || (!o->detach && o->keep != KEEP_YES && (o->dry_run || !can_be_known())))
+        return 0;
+    name = msb_sandbox_make_name(err);
+    if (!name)
+        return -1;
+    msb_vm_builder_set_name(o->builder, name);
+    if (!o->detach && !o->hostname)
+        msb_vm_builder_set_hostname(o->builder, "microsandbox");
+    return 0;
+}
+
 static int apply(struct run_options *o, char **command, bool *tty, msb_error **err)
 {
     size_t num_args = 0;
 
-    if (!command[0])
+    if (!command[0] && !o->detach)
         return fail(err, MSB_ERR_INVALID, "there is no command; name one to run in the guest");
-    while (command[1 + num_args])
+    while (command[0] && command[1 + num_args])
         num_args++;
-    if (apply_rootfs(o, err) < 0 || apply_tty(o, tty, err) < 0 || apply_process(o, err) < 0)
+    if (apply_rootfs(o, err) < 0 || apply_tty(o, tty, err) < 0 || apply_process(o, err) < 0 || apply_name(o, err) < 0)
         return -1;
+    msb_vm_builder_set_keep(o->builder, o->keep == KEEP_YES || (o->keep == KEEP_AUTO && o->detach));
     msb_vm_builder_set_mapped_dirs(o->builder, (const char *const *)o->mapped_dirs.items, o->mapped_dirs.count);
     msb_vm_builder_set_port_map(o->builder, (const char *const *)o->port_map.items, o->port_map.count);
     msb_vm_builder_set_exec_path(o->builder, command[0]);
-    msb_vm_builder_set_args(o->builder, (const char *const *)command + 1, num_args);
+    msb_vm_builder_set_args(o->builder, num_args ? (const char *const *)command + 1 : NULL, num_args);
     return 0;
 }
 
@@ -158,6 +186,30 @@ static int run_vm(msb_vm *vm, bool tty)
     return status;
 }
 
+static int run_detached(msb_vm *vm, bool input)
+{
+    msb_error *error = NULL;
+    msb_sandbox *sandbox = msb_vm_launch(vm, input ? MSB_LAUNCH_INPUT : 0, -1, -1, &error);
+    int status = msb_vm_exit_status(vm);
+
+    if (!sandbox) {
+        report(error);
+        print_kernel_log(vm);
+        return status < 0 ? EXIT_MSB_FAILED : status;
+    }
+    printf("%s\n", msb_sandbox_name(sandbox));
+    msb_sandbox_free(sandbox);
+    return finish_output() ? EXIT_SUCCESS : EXIT_MSB_FAILED;
+}
+
+static int run_as_asked(msb_vm *vm, const struct run_options *o, bool tty)
+{
+    print_warnings(vm);
+    if (o->dry_run)
+        return dry_run(vm);
+    return o->detach ? run_detached(vm, o->process.interactive) : run_vm(vm, tty);
+}
+
 static int run(const struct command *command, int argc, char **argv)
 {
     struct run_options options = { .builder = msb_vm_builder_new() };
@@ -174,10 +226,8 @@ static int run(const struct command *command, int argc, char **argv)
         status = report_usage(command, steal_pointer(&error));
     else if (operands >= 0)
         vm = msb_vm_builder_build(options.builder, &error);
-    if (vm) {
-        print_warnings(vm);
-        status = options.dry_run ? dry_run(vm) : run_vm(vm, tty);
-    }
+    if (vm)
+        status = run_as_asked(vm, &options, tty);
     msb_vm_free(vm);
     run_options_clear(&options);
     return error ? report(error) : status;
@@ -187,13 +237,14 @@ const struct command command_run = {
     .name = "run",
     .synopsis = "[OPTIONS] [--] COMMAND [ARG...]",
     .summary = "Run a command in a microVM of its own",
-    .description = "Runs COMMAND in a new microVM, passes on its input, output and signals, and ends with its exit status. A "
-                   "COMMAND without "
-                   "a slash is looked up in the guest's PATH.",
+    .description =
+        "Runs COMMAND in a new microVM, passes on its input, output and signals, and ends with its exit status; or, with "
+        "--detach, leaves it running. A COMMAND without a slash is looked up in the guest's PATH.",
     .examples = "  msb run --rootfs host -- python3 -c 'print(\"hello\")'\n"
                 "  msb run --rootfs ./debian -m 2g --cpus 2 -v .:/src -w /src make\n"
                 "  msb run --layer ./base --layer ./app --upper ./state -p 8080:80 --scope public nginx\n"
-                "  echo data | msb run --rootfs host cat\n",
+                "  echo data | msb run --rootfs host cat\n"
+                "  msb run -d --name web --rootfs ./debian -p 8080:80 nginx -g 'daemon off;'\n",
     .options = run_option_table,
     .run = run,
 };

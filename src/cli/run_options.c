@@ -4,6 +4,7 @@
  * the option as it was written; what only the whole can show is judged when the VM is built.
  */
 #include "cli/run_options.h"
+#include "cli/times.h"
 
 #include "config/text.h"
 
@@ -111,8 +112,11 @@ static int set_subnet(void *target, const char *value, msb_error **err)
 
 static int set_hostname(void *target, const char *value, msb_error **err)
 {
+    struct run_options *options = target;
+
     (void)err;
-    msb_vm_builder_set_hostname(((struct run_options *)target)->builder, value);
+    msb_vm_builder_set_hostname(options->builder, value);
+    options->hostname = value;
     return 0;
 }
 
@@ -160,6 +164,68 @@ static int set_nested(void *target, const char *value, msb_error **err)
     return 0;
 }
 
+static int set_name(void *target, const char *value, msb_error **err)
+{
+    struct run_options *options = target;
+
+    (void)err;
+    msb_vm_builder_set_name(options->builder, value);
+    options->name = value;
+    return 0;
+}
+
+static int set_detach(void *target, const char *value, msb_error **err)
+{
+    (void)value, (void)err;
+    ((struct run_options *)target)->detach = true;
+    return 0;
+}
+
+static int set_rm(void *target, const char *value, msb_error **err)
+{
+    (void)value, (void)err;
+    ((struct run_options *)target)->keep = KEEP_NO;
+    return 0;
+}
+
+static int set_no_rm(void *target, const char *value, msb_error **err)
+{
+    (void)value, (void)err;
+    ((struct run_options *)target)->keep = KEEP_YES;
+    return 0;
+}
+
+/* In milliseconds, of which a duration that is not 0 has at least one. */
+static int parse_timeout(const char *value, uint64_t *milliseconds, msb_error **err)
+{
+    uint64_t nanoseconds;
+
+    if (duration_parse(value, &nanoseconds, err) < 0)
+        return -1;
+    *milliseconds = (nanoseconds + NS_PER_MS - 1) / NS_PER_MS;
+    return 0;
+}
+
+static int set_timeout(void *target, const char *value, msb_error **err)
+{
+    uint64_t milliseconds;
+
+    if (parse_timeout(value, &milliseconds, err) < 0)
+        return -1;
+    msb_vm_builder_set_timeout_ms(((struct run_options *)target)->builder, milliseconds);
+    return 0;
+}
+
+static int set_idle_timeout(void *target, const char *value, msb_error **err)
+{
+    uint64_t milliseconds;
+
+    if (parse_timeout(value, &milliseconds, err) < 0)
+        return -1;
+    msb_vm_builder_set_idle_timeout_ms(((struct run_options *)target)->builder, milliseconds);
+    return 0;
+}
+
 static int set_dry_run(void *target, const char *value, msb_error **err)
 {
     (void)value, (void)err;
@@ -167,6 +233,7 @@ static int set_dry_run(void *target, const char *value, msb_error **err)
     return 0;
 }
 
+#define LIFE "Life"
 #define FILES "Files"
 #define RESOURCES "Resources"
 #define NETWORK "Network"
@@ -175,6 +242,16 @@ static int set_dry_run(void *target, const char *value, msb_error **err)
 #define MACHINE "Machine"
 
 const struct option run_option_table[] = {
+    { "detach", 'd', NULL, LIFE,
+      "Print the sandbox's name once its command runs, and leave it running; without a command it stays until it is stopped.",
+      set_detach },
+    { "name", 0, "NAME", LIFE, "The sandbox's name, for the other commands, and its host name unless there is another (made).",
+      set_name },
+    { "rm", 0, NULL, LIFE, "Forget the sandbox, with its log, when it has ended. So it is in the foreground.", set_rm },
+    { "no-rm", 0, NULL, LIFE, "Keep what is known of it until \"msb rm\". So it is with --detach.", set_no_rm },
+    { "timeout", 0, "DURATION", LIFE, "Stop it when it has run for so long, such as 30s, 5m or 1h30m (never).", set_timeout },
+    { "idle-timeout", 0, "DURATION", LIFE, "Stop it when it has been idle for so long (never).", set_idle_timeout },
+
     { "rootfs", 0, "DIR|host", FILES,
       "The guest's root: a directory, which is written in place; or \"host\", this machine's own programs, whose changes are "
       "discarded.",
@@ -210,7 +287,8 @@ const struct option run_option_table[] = {
 
     PROCESS_TTY_ROW(STREAMS),
     PROCESS_NO_TTY_ROW(STREAMS),
-    { "interactive", 'i', NULL, STREAMS, "Pass standard input on. So it always is; taken so that \"-it\" works.",
+    { "interactive", 'i', NULL, STREAMS,
+      "With --detach, keep the command's input open for \"msb attach\". In the foreground it is always passed on.",
       process_set_interactive },
     { "console-output", 0, "FILE", STREAMS, "Write the command's output and errors to a file of this machine, made if missing.",
       set_console_output },

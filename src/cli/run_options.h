@@ -10,6 +10,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+enum keep_choice {
+    KEEP_AUTO, /* when it is detached */
+    KEEP_YES,
+    KEEP_NO,
+};
+
 struct run_options {
     struct process_options process; /* first: the shared rows of the table know nothing else */
     msb_vm_builder *builder;        /* single values go straight into it */
@@ -20,6 +26,9 @@ struct run_options {
     struct list port_map;
     bool has_console_output;
     bool dry_run;
+    bool detach;
+    const char *name, *hostname;
+    enum keep_choice keep;
 };
 
 extern const struct option run_option_table[];

@@ -12,12 +12,13 @@
 #include <cmocka.h>
 
 static const struct piece {
-    enum log_stream stream;
+    enum msb_log_stream stream;
     unsigned seconds;
     const char *text;
 } pieces[] = {
-    { LOG_STDOUT, 1, "one\ntw" }, { LOG_STDERR, 2, "err" },       { LOG_STDOUT, 3, "o\n" },     { LOG_STDERR, 4, "or\n" },
-    { LOG_NOTE, 5, "lost" },      { LOG_STDOUT, 6, "three\n\n" }, { LOG_STDOUT, 7, "unended" },
+    { MSB_LOG_STDOUT, 1, "one\ntw" }, { MSB_LOG_STDERR, 2, "err" }, { MSB_LOG_STDOUT, 3, "o\n" },
+    { MSB_LOG_STDERR, 4, "or\n" },    { MSB_LOG_NOTE, 5, "lost" },  { MSB_LOG_STDOUT, 6, "three\n\n" },
+    { MSB_LOG_STDOUT, 7, "unended" },
 };
 
 static struct log_record record_of(const struct piece *piece)
@@ -25,7 +26,7 @@ static struct log_record record_of(const struct piece *piece)
     return (struct log_record){
         .stream = piece->stream,
         .realtime = (uint64_t)piece->seconds * NS_PER_SECOND,
-        .bytes = (const uint8_t *)piece->text,
+        .bytes = piece->text,
         .size = strlen(piece->text),
     };
 }

@@ -15,7 +15,7 @@ import unittest
 
 MSB = os.path.abspath(sys.argv[1])
 SOURCE = os.path.abspath(sys.argv[2])
-COMMANDS = ["run", "doctor"]
+COMMANDS = ["run", "exec", "attach", "logs", "ps", "inspect", "port", "stats", "cp", "wait", "stop", "kill", "rm", "doctor"]
 
 
 def msb(*args, **kwargs):
@@ -115,6 +115,12 @@ class DryRun(Scratch):
             (["--engine", "qemu"], "engine", "qemu"),
             (["--kernel", "file"], "kernel", self.root + "/file"),
             (["--nested"], "nested", True),
+            (["--name", "web-1"], "name", "web-1"),
+            (["--no-rm", "--name=web"], "keep", True),
+            (["-d"], "keep", True),
+            (["--detach", "--rm"], "keep", False),
+            (["--timeout", "1.5s"], "timeout_ms", 1500),
+            (["--idle-timeout=1h30m"], "idle_timeout_ms", 5400000),
         ]
         seen = {"--rootfs", "--layer", "--upper", "--dry-run", "--help"}
         letters = {"-" + letter: "--" + name for letter, name in options_of("run") if letter}
@@ -354,7 +360,7 @@ class Documentation(unittest.TestCase):
             for name in ("debian", "base", "app", "state"):
                 os.mkdir(os.path.join(directory, name))
             examples = re.findall(r"(?m)^  (?:echo data \| )?msb run (.*)$", help_of("run").split("Examples:")[1])
-            self.assertEqual(len(examples), 4)
+            self.assertEqual(len(examples), 5)
             for example in examples:
                 result = subprocess.run(["/bin/sh", "-c", f'"$0" run --dry-run {example}', MSB], cwd=directory, stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, timeout=20, check=False)
@@ -365,7 +371,7 @@ class Documentation(unittest.TestCase):
             page = file.read()
         for command in COMMANDS:
             section = page.split(f".Ss msb {command}\n")[1].split("\n.S")[0]
-            told = set(re.findall(r"(?m)^\.It Fl (?:\w , )?-([a-z-]+)", section))
+            told = set(re.findall(r"(?m)^\.It Fl (?:\w , )?-([a-z-]+)", section)) | set(re.findall(r"(?m)^\.It Fl .* , -([a-z-]{2,})$", section))
             self.assertEqual(told, {name for _, name in options_of(command)} - {"help"})
             letters = set(re.findall(r"(?m)^\.It Fl (\w) , -([a-z-]+)", section))
             self.assertEqual(letters, {(letter, name) for letter, name in options_of(command) if letter})
@@ -394,6 +400,7 @@ class Completion(unittest.TestCase):
     def test_commands(self):
         self.assertEqual(self.complete("msb", ""), set(COMMANDS) | {"--help", "--version"})
         self.assertEqual(self.complete("msb", "d"), {"doctor"})
+        self.assertEqual(self.complete("msb", "st"), {"stats", "stop"})
 
     def test_every_option(self):
         for command in COMMANDS:
@@ -412,9 +419,10 @@ class Completion(unittest.TestCase):
         self.assertEqual(self.complete("msb", "run", "--cpus", ""), set())
 
     def test_short_options_have_the_values_of_the_long(self):
-        for letter, name in options_of("run"):
-            if letter:
-                self.assertEqual(self.complete("msb", "run", "-" + letter, ""), self.complete("msb", "run", "--" + name, ""), name)
+        for command in COMMANDS:
+            for letter, name in options_of(command):
+                if letter:
+                    self.assertEqual(self.complete("msb", command, "-" + letter, ""), self.complete("msb", command, "--" + name, ""), name)
 
     def test_nothing_behind_the_options(self):
         self.assertEqual(self.complete("msb", "run", "--rootfs", "/", "ls", "-"), set())
