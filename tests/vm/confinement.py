@@ -127,6 +127,18 @@ def nothing_of_the_kernel_s_process_is_left_in_its_programs(t):
 
 @test
 @only("uml")
+def a_program_finds_nothing_of_the_one_before_it(t):
+    hostile(t, "predecessors")
+
+
+@test
+def vector_registers_are_each_thread_s_own(t):
+    programs = os.path.join(t.build, "tests/vm")
+    equal(t.output("-v", f"{programs}:/programs:ro", "/programs/registers"), b"kept\n")
+
+
+@test
+@only("uml")
 def programs_do_not_outlive_their_kernel(t):
     programs = os.path.join(t.build, "tests/vm")
     with t.running("--rootfs", "host", "--log-level", "debug", "-v", f"{programs}:/programs:ro", "/programs/hostile", "orphans",

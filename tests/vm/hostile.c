@@ -488,6 +488,37 @@ static void leftovers(void)
 
 /* ---- A kernel that is gone --------------------------------------------------------------------------------------------------------- */
 
+/* What one program leaves in memory that the next one does not have, and in the stub's data. */
+static char *const place = (char *)0x123450000;
+
+static void leave(long unused)
+{
+    (void)unused;
+    if (mmap(place, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != place)
+        _exit(1);
+    strcpy(place, "secret");
+    strcpy((char *)STUB_DATA + PAGE + 64, "secret");
+}
+
+static void find(long unused)
+{
+    (void)unused;
+    catch_faults();
+    if (!sigsetjmp(back, 1) && strcmp(place, "secret") == 0)
+        _exit(1);
+    if (!sigsetjmp(back, 1) && strcmp((char *)STUB_DATA + PAGE + 64, "secret") == 0)
+        _exit(1);
+}
+
+static void predecessors(void)
+{
+    for (int i = 0; i < 30; i++)
+        if (apart(leave, 0) != 0 || apart(find, 0) != 0) {
+            printf("a program finds what the one before it left\n");
+            exit(1);
+        }
+}
+
 static void call_for_ever(long unused)
 {
     const unsigned long write_marker[6] = { 2, (unsigned long)marker, LENGTH };
@@ -516,9 +547,9 @@ static const struct {
     const char *name;
     void (*try)(void);
 } ways[] = {
-    { "syscall", every_syscall }, { "x32", every_x32 },           { "int80", every_int_80 },  { "32bit", every_32_bit },
-    { "entries", other_entries }, { "sigreturn", signal_frames }, { "stub-code", stub_code }, { "stub-data", stub_data },
-    { "stub-maps", stub_maps },   { "leftovers", leftovers },     { "orphans", orphans },
+    { "syscall", every_syscall }, { "x32", every_x32 },           { "int80", every_int_80 },        { "32bit", every_32_bit },
+    { "entries", other_entries }, { "sigreturn", signal_frames }, { "stub-code", stub_code },       { "stub-data", stub_data },
+    { "stub-maps", stub_maps },   { "leftovers", leftovers },     { "predecessors", predecessors }, { "orphans", orphans },
 };
 
 int main(int argc, char **argv)
