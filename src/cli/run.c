@@ -5,6 +5,7 @@
 #include "cli/command.h"
 #include "cli/engine_choice.h"
 #include "cli/foreground.h"
+#include "cli/network_choice.h"
 #include "cli/run_options.h"
 #include "cli/terminal.h"
 
@@ -112,7 +113,8 @@ static void print_warnings(const msb_vm *vm)
 static int dry_run(const msb_vm *vm)
 {
     msb_error *error = NULL;
-    _cleanup_free_ char *json = msb_vm_to_json(vm, &error), *all = json ? engine_choice_add(json, &error) : NULL;
+    _cleanup_free_ char *json = msb_vm_to_json(vm, &error), *with_engine = json ? engine_choice_add(json, &error) : NULL;
+    _cleanup_free_ char *all = with_engine ? network_choice_add(with_engine, &error) : NULL;
 
     if (!all)
         return report(error);

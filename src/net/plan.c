@@ -146,6 +146,11 @@ static int set_guest(const struct net_setup *setup, struct guest_network *guest,
 
 /* ---- The whole ----------------------------------------------------------------------------------------------------------- */
 
+bool net_plan_is_wanted(const struct spec *spec)
+{
+    return spec->scope != MSB_SCOPE_NONE && (spec->scope != MSB_SCOPE_GROUP || spec->has_subnet || spec->num_ports > 0);
+}
+
 int net_plan_make(const struct spec *spec, const char *runtime, struct net_plan *plan, msb_error **err)
 {
     *plan = (struct net_plan){ .member = { .lock = -1 } };

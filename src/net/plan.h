@@ -21,6 +21,9 @@ struct net_plan {
     struct group_member member;
 };
 
+/* Whether a VM needs a network card: one that is alone in its group, without published ports, can talk to nobody. */
+bool net_plan_is_wanted(const struct spec *spec);
+
 /* Joins the group, opens the published ports. A port or address in use is MSB_ERR_IN_USE, and named. runtime is the directory of
    struct group_member; it is used only for a spec with a subnet. The plan is the caller's also after a failure. */
 int net_plan_make(const struct spec *spec, const char *runtime, struct net_plan *plan, msb_error **err);

@@ -177,12 +177,6 @@ static int start_vsock(struct launcher *launcher, struct launched *launched, msb
     return 0;
 }
 
-/* A guest that is alone in its group, without published ports, can talk to nobody: it needs no network card. */
-static bool wants_network(const struct spec *spec)
-{
-    return spec->scope != MSB_SCOPE_NONE && (spec->scope != MSB_SCOPE_GROUP || spec->has_subnet || spec->num_ports > 0);
-}
-
 static int start_net(struct launcher *launcher, struct launched *launched, msb_error **err)
 {
     struct net_plan *plan = &launched->net;
@@ -191,7 +185,7 @@ static int start_net(struct launcher *launcher, struct launched *launched, msb_e
     struct writer w = { 0 };
     int frontend;
 
-    if (!wants_network(launcher->spec))
+    if (!net_plan_is_wanted(launcher->spec))
         return 0;
     if (launcher->spec->has_subnet && !(runtime = runtime_directory(err)))
         return -1;

@@ -72,6 +72,18 @@ class DryRun(Scratch):
                 "name": None, "keep": False, "timeout_ms": None, "idle_timeout_ms": None, "warnings": [],
             })
 
+    def test_addresses(self):
+        """Those that would be assigned now; none without a network card."""
+        for options, addresses in (
+                ([], (None, None)),
+                (["--scope", "none"], (None, None)),
+                (["--scope", "public"], ("10.0.2.15", "10.0.2.15/32")),
+                (["--publish", "0:80"], ("10.0.2.15", "10.0.2.15/32")),
+                (["--subnet", "10.77.9.0/24"], ("10.77.9.2", "10.77.9.0/24")),
+                (["--subnet", "10.77.9.0/24", "--ip", "10.77.9.9"], ("10.77.9.9", "10.77.9.0/24"))):
+            self.dry_run("--rootfs", "root", *options, "true")
+            self.assertEqual((self.would_run["ip"], self.would_run["subnet"]), addresses, options)
+
     def test_engine(self):
         """As msb doctor finds them, the engine that would run the VM, and why no better one."""
         engines = ["kvm", "uml", "qemu"]
