@@ -174,6 +174,16 @@ static int vm_kill(void *vm, msb_error **err)
 
 static const struct foreground_work vm_work = { vm_start, vm_fd, vm_wait, vm_exit_status, vm_signal, vm_resize, vm_kill };
 
+/* A monitor that was killed has not cleared up. Whoever looks at its sandbox does. */
+static void clear_up(const msb_vm *vm)
+{
+    msb_sandbox *sandbox = msb_vm_name(vm) ? msb_sandbox_open(msb_vm_name(vm), NULL) : NULL;
+
+    if (sandbox)
+        msb_sandbox_state(sandbox, NULL);
+    msb_sandbox_free(sandbox);
+}
+
 /* The monitor is a child of ours, in our process group: job control treats the two as one, and it can have the terminal itself. */
 static int run_vm(msb_vm *vm, bool tty)
 {
@@ -184,6 +194,7 @@ static int run_vm(msb_vm *vm, bool tty)
     if (error) {
         report(error);
         print_kernel_log(vm);
+        clear_up(vm);
     }
     return status;
 }

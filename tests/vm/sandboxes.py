@@ -12,7 +12,7 @@ import subprocess
 import threading
 import time
 
-from harness import children, equal, expect, is_alive, test, wait_gone
+from harness import children, equal, expect, test, wait_gone
 
 LONG = bool(os.environ.get("MSB_TEST_LONG"))
 
@@ -116,7 +116,7 @@ def a_sandbox_s_whole_life(t):
         assert re.search(r"(?m)^one .* Exited \(0\) .* ago *$", msb.output("ps", "-a")), msb.output("ps", "-a")
         equal(msb.output("wait", "one"), "0\n")
         expect(msb("exec", "one", "true"), 125, '"one"')
-        assert not is_alive(pid)
+        equal(wait_gone([pid], 5), [])
         equal(msb.output("rm", "one"), "one\n")
         equal(msb.names(all_of_them=True), [])
         expect(msb("rm", "one"), 125, '"one"')
