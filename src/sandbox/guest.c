@@ -551,6 +551,12 @@ void guest_free(struct guest *guest)
     free(guest);
 }
 
+void guest_forget(struct guest_process *process)
+{
+    unlink_process(process);
+    process_free(process);
+}
+
 /* What an id's wrap would meet is long gone. 0 is nobody's. */
 static uint32_t next_id(struct guest *guest)
 {

@@ -68,6 +68,9 @@ void guest_abandon(struct guest_process *process);
 int guest_signal(struct guest *guest, struct guest_process *process, uint8_t signal, msb_error **err);
 int guest_resize(struct guest *guest, struct guest_process *process, uint16_t rows, uint16_t columns, msb_error **err);
 
+/* Lets go of the process itself: nobody hears of its end. */
+void guest_forget(struct guest_process *process);
+
 /* Asks for what the guest knows of itself; events.stats follows. */
 int guest_get_stats(struct guest *guest, uint32_t request, msb_error **err);
 

@@ -651,7 +651,7 @@ int main(void)
     ready = adopt_fds(&error) == 0 && receive_spec(&monitor, &error) == 0 && leave_caller(&monitor, &error) == 0;
     monitor.loop = loop_new(ready ? &error : NULL);
     monitor.children = (struct children){ .loop = monitor.loop, .events = &children_events, .data = &monitor };
-    if (!monitor.loop || serve_begin(&monitor, ready ? &error : NULL) < 0)
+    if (!monitor.loop || serve_begin(&monitor, MONITOR_FD_CALLER, ready ? &error : NULL) < 0)
         return STATUS_FAILED;
     if (ready) {
         log_init("monitor", monitor.spec.log_level, MONITOR_FD_LOG);
@@ -663,5 +663,6 @@ int main(void)
         monitor_end(&monitor, STATUS_FAILED, error);
     children_end(&monitor.children);
     settle(&monitor);
+    serve_clear(&monitor);
     return 0;
 }

@@ -95,7 +95,8 @@ void life_touch(struct monitor *monitor);
 
 /* ---- serve.c: what clients ask for ---- */
 
-int serve_begin(struct monitor *monitor, msb_error **err);
+/* Takes the caller's socket. */
+int serve_begin(struct monitor *monitor, int caller, msb_error **err);
 /* The sandbox is up, and whoever waits for that is told. */
 int serve_up(struct monitor *monitor, msb_error **err);
 /* What GET_STATS brought. */
@@ -110,5 +111,7 @@ bool serve_is_idle(const struct monitor *monitor);
 void serve_hurry(struct monitor *monitor);
 /* Everything has ended: tells all who are still there. */
 void serve_end(struct monitor *monitor, const char *kernel_log);
+/* Frees all; the guest's processes may still be there, and are not told. */
+void serve_clear(struct monitor *monitor);
 
 #endif

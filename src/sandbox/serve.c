@@ -836,12 +836,8 @@ static void on_closed(struct connection *connection, const msb_error *error, voi
 
 static const struct server_events events = { on_message, on_closed };
 
-int serve_begin(struct monitor *monitor, msb_error **err)
+int serve_begin(struct monitor *monitor, int caller, msb_error **err)
 {
-    int caller = fcntl(MONITOR_FD_CALLER, F_DUPFD_CLOEXEC, MONITOR_NUM_FDS);
-
-    if (caller < 0)
-        return fail_errno(err, "use the caller's socket");
     monitor->server = server_new(monitor->loop, &events, monitor, err);
     if (!monitor->server) {
         close(caller);
@@ -851,7 +847,6 @@ int serve_begin(struct monitor *monitor, msb_error **err)
     if (!monitor->caller)
         return -1;
     monitor->caller->is_caller = true;
-    close(MONITOR_FD_CALLER);
     return 0;
 }
 
@@ -890,4 +885,19 @@ void serve_end(struct monitor *monitor, const char *kernel_log)
             tell_result(monitor, connection, kernel_log);
     }
     msb_error_free(error);
+}
+
+void serve_clear(struct monitor *monitor)
+{
+    for (struct served *served = monitor->served; served; served = served->next) {
+        if (served->process)
+            guest_forget(served->process);
+        served->process = NULL;
+    }
+    while (monitor->served)
+        served_free(monitor->served);
+    while (monitor->asked)
+        forget_asked(monitor, monitor->asked->connection);
+    server_free(monitor->server);
+    monitor->server = NULL;
 }

@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -930,6 +931,7 @@ static void *live(void *data)
     msb_vm_builder *builder = msb_vm_builder_new();
     char name[32], expected[33];
     msb_sandbox *sandbox, *found;
+    msb_error *error = NULL;
     msb_exec *exec;
     msb_vm *vm;
     bool good;
@@ -941,7 +943,10 @@ static void *live(void *data)
     msb_vm_builder_set_name(builder, name);
     vm = msb_vm_builder_build(builder, NULL);
     msb_vm_builder_free(builder);
-    sandbox = vm ? msb_vm_launch(vm, 0, PATIENCE, NO_CANCEL, NULL) : NULL;
+    sandbox = vm ? msb_vm_launch(vm, 0, PATIENCE, NO_CANCEL, &error) : NULL;
+    if (!sandbox)
+        print_message("%s: %s\n", name, msb_error_message(error));
+    msb_error_free(error);
     msb_vm_free(vm);
     pthread_barrier_wait(&all_are_up);
     good = sandbox && count_list() == crowd + 1; /* with the shared one */
@@ -962,9 +967,14 @@ static void many_side_by_side(void **state)
     enum { MOST = 50 };
     pthread_t threads[MOST];
     int numbers[MOST], bad = 0;
+    struct rlimit limit;
     void *result;
 
     (void)state;
+    /* Fifty lists of fifty handles are more descriptors than a process has by default. */
+    getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
     crowd = getenv("MSB_TEST_LONG") ? MOST : 6;
     pthread_barrier_init(&all_are_up, NULL, (unsigned)crowd);
     for (int i = 0; i < crowd; i++) {
@@ -1213,7 +1223,8 @@ static int end(void **state)
     return status == 0 && left == 0 ? 0 : -1;
 }
 
-int main(void)
+/* With an argument: only the tests of this name, in which * and ? stand for others. */
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_command_has_its_own_of_everything),
@@ -1250,5 +1261,7 @@ int main(void)
         cmocka_unit_test(the_clock_is_right_again_after_a_pause),
     };
 
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, begin, end);
 }
