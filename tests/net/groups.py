@@ -204,6 +204,17 @@ class Groups(unittest.TestCase):
         third.end()
         self.assertEqual(os.listdir(os.path.join(self.world.runtime, ".net")), ["lock"])
 
+    @unittest.skipIf(os.environ.get("MSB_TEST_AS_USER"), "there is only one user")
+    def test_other_users(self):
+        """Nobody but the user gets at the group's directory, whatever they know."""
+        guest = self.guest(f"subnet={SUBNET}")
+        group = os.path.join(self.world.runtime, ".net", "10.1.2.0-24")
+        for path in (os.path.dirname(group), group, os.path.join(group, "sockets")):
+            self.assertEqual(os.stat(path).st_mode & 0o777, 0o700, path)
+        os.chmod(self.world.runtime, 0o755)
+        frame = udp_frame(mac_of("10.1.2.9"), mac_of(guest.ip), "10.1.2.9", guest.ip)
+        self.assertEqual(self.world.host.call(send_as_nobody, os.path.join(group, "sockets", guest.ip), frame), "PermissionError")
+
     def test_address_and_name_taken(self):
         guest = self.guest(f"subnet={SUBNET}", "ip=10.1.2.9", "name=web")
         refused = self.guest(f"subnet={SUBNET}", "ip=10.1.2.9", expect_failure=True)
@@ -279,6 +290,16 @@ class Groups(unittest.TestCase):
         job.result()
         for guest in (flooder, victim, third):
             self.assertLess(resident(guest.info["device"]), 96 << 20)
+
+
+def send_as_nobody(path, frame):
+    os.setresuid(w.NOBODY, w.NOBODY, w.NOBODY)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+        try:
+            s.sendto(frame, path)
+            return "sent"
+        except OSError as error:
+            return type(error).__name__
 
 
 def entry(line):

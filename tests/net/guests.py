@@ -36,8 +36,7 @@ ENGINE = os.environ.get("MSB_TEST_ENGINE", "uml")
 FILE_SIZE = int(os.environ.get("NET_FILE_MIB", "1024" if ENGINE == "uml" or os.environ.get("MSB_TEST_LONG") else "256")) << 20
 CLIENTS = 64
 LIMIT = 120
-HAS_NAMES = "MSB" in os.environ and b"--name" in subprocess.run([os.environ["MSB"], "run", "--help"], capture_output=True,
-                                                                 check=True).stdout
+
 
 IN_GUEST = """
 import sys
@@ -195,7 +194,9 @@ def hostile(victim4, victim6):
     frames.append(groups.icmp6_frame(own, other, "fe80::1", victim6, b"\x88\0\0\0\x60\0\0\0" + target + b"\2\1" + own))
     frames.append(groups.icmp6_frame(own, b"\x33\x33\0\0\0\1", "fe80::1", "ff02::1", b"\x86\0\0\0\x40\0\xff\xff" + b"\0" * 8 + b"\1\1" + own))
     groups.send_frames(frames * 3)
-    return [w.checksum(b""), len(frames)]
+    honest = groups.udp_frame(own, other, ip, victim4)
+    groups.send_frames([honest])
+    return [honest.hex(), (own + socket.inet_aton(ip)).hex()]
 
 
 def serve_and_watch():
@@ -205,7 +206,9 @@ def serve_and_watch():
     threading.Thread(target=w.echo_server, args=(lambda: None, PORT), daemon=True).start()
     clock.sleep(0.3)
     print("serving", flush=True)
-    frames = groups.sniff(float(sys.stdin.readline()))
+    seconds = float(sys.stdin.readline())
+    threading.Timer(0.2, lambda: print("watching", flush=True)).start()
+    frames = groups.sniff(seconds)
     return [frame.hex() for frame in frames]
 
 
@@ -265,7 +268,7 @@ class Guests(unittest.TestCase):
         self.assertIn("fe800000000000000000000000000001", found["route6"])
         self.assertEqual(found["resolver"].split(), ["nameserver", "169.254.1.2"])
         self.assertIn("169.254.1.1 host.microsandbox.internal", " ".join(found["hosts"].split()))
-        found = self.call(["--subnet", "10.5.0.0/16", "--ip", "10.5.6.7", "--hostname", "there"], "configuration").result()
+        found = self.call(["--subnet", "10.5.0.0/16", "--ip", "10.5.6.7", "--name", "me", "--hostname", "there"], "configuration").result()
         self.assertEqual((found["address"], found["netmask"]), ("10.5.6.7", "255.255.0.0"))
         self.assertIn("there", found["hosts"])
 
@@ -301,7 +304,7 @@ class Guests(unittest.TestCase):
     def test_groups(self):
         """Three in one group and two in another, by name; one dies and comes back. Forged frames reach nobody."""
         def member(name, subnet, function="serve", *options):
-            return self.call(["--subnet", subnet, *options, *self.named(name)], function)
+            return self.call(["--subnet", subnet, "--name", name, *options], function)
 
         def serving(guest):
             self.assertEqual(guest.go().line(), "serving")
@@ -309,33 +312,31 @@ class Guests(unittest.TestCase):
         # One after the other: who comes first gets the first address.
         one = [serving(member(f"one{i}", "10.5.0.0/24")) for i in range(2)]
         two = serving(member("two0", "10.6.0.0/24"))
-        if HAS_NAMES:
-            everybody = ["one0", "one1", "two0"]
-            found = self.call(["--subnet", "10.5.0.0/24"], "names", *everybody).result()
-            self.assertEqual([found[name] and found[name][1] for name in everybody], ["hello", "hello", None])
-            found = self.call(["--subnet", "10.6.0.0/24", "--scope", "any"], "names", *everybody).result()
-            self.assertEqual([found[name] and found[name][1] for name in everybody], [None, None, "hello"])
+        everybody = ["one0", "one1", "two0"]
+        found = self.call(["--subnet", "10.5.0.0/24"], "names", *everybody).result()
+        self.assertEqual([found[name] and found[name][1] for name in everybody], ["hello", "hello", None])
+        found = self.call(["--subnet", "10.6.0.0/24", "--scope", "any"], "names", *everybody).result()
+        self.assertEqual([found[name] and found[name][1] for name in everybody], [None, None, "hello"])
         addresses = self.call(["--subnet", "10.6.0.0/24"], "reach", "10.5.0.2", "10.6.0.2").result()
         self.assertEqual(addresses, {"10.5.0.2": [w.REFUSED] * 3, "10.6.0.2": ["hello"] * 3})
         one[0].die()
         again = serving(member("one0", "10.5.0.0/24", "serve_and_watch", "--ip", "10.5.0.2"))
-        if HAS_NAMES:
-            found = self.call(["--subnet", "10.5.0.0/24"], "names", "one0").result()
-            self.assertEqual(found["one0"][1], "hello")
+        found = self.call(["--subnet", "10.5.0.0/24"], "names", "one0").result()
+        self.assertEqual(found["one0"][1], "hello")
         self.assertEqual(self.call(["--subnet", "10.5.0.0/24"], "reach", "10.5.0.2").result(), {"10.5.0.2": ["hello"] * 3})
-        again.process.stdin.write(b"3\n")
+        evil = self.call(["--subnet", "10.5.0.0/24", "--scope", "public"], "hostile", "10.5.0.2", "fd6d:7362:a05::a05:2").wait_up()
+        again.process.stdin.write(b"4\n")
         again.process.stdin.flush()
+        self.assertEqual(again.line(), "watching")
         outside = self.world.internet.start(watch_outside, 3)
-        evil = self.call(["--subnet", "10.5.0.0/24", "--scope", "public"], "hostile", "10.5.0.2", "fd6d:7362:a05::a05:2")
-        evil.result()
-        self.assertEqual(json.loads(again.line()), [])
+        honest, own = evil.result()
+        # The honest frame, and what the two kernels then say for themselves.
+        frames = json.loads(again.line())
+        self.assertIn(honest, frames)
+        self.assertEqual([frame for frame in frames if own not in frame and not (frame[12:24] + frame[52:60]) == own], [])
         self.assertEqual(outside.result(), [])
         self.assertIn("not from its own IP address", evil.log())
         self.assertIsNone(two.process.poll())
-
-    @staticmethod
-    def named(name):
-        return ["--name", name] if HAS_NAMES else []
 
     def test_files(self):
         """nginx in a guest: a large file to one client, all of it at once in 64 parts, and clients that hang up half-way."""

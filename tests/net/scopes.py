@@ -79,6 +79,8 @@ class Scopes(unittest.TestCase):
                    "private6.test": ["fc00::7"], "metadata.test": ["169.254.169.254"]}
         job = self.world.internet.serve(w.dns_server, "10.7.7.7", records)
         self.addCleanup(job.kill)
+        job = self.world.internet.serve(w.echo_server_at, "10.7.7.7", 53)
+        self.addCleanup(job.kill)
         self.world.set_resolver("10.7.7.7")
         for scope in SCOPES:
             with self.subTest(scope):
@@ -88,6 +90,8 @@ class Scopes(unittest.TestCase):
                 self.assertEqual(guest.call(w.resolve, "public.test", RESOLVER4), ["8.8.8.8"] if outside else w.REFUSED)
                 self.assertEqual(guest.call(w.resolve, "public.test", RESOLVER4, 28), ["2606:4700::1111"] if outside else w.REFUSED)
                 self.assertEqual(guest.call(w.resolve, "none.test", RESOLVER4), 3 if outside else w.REFUSED)
+                self.assertEqual(guest.call(w.tcp, RESOLVER4, 53), HELLO if outside else w.REFUSED)
+                self.assertEqual(guest.call(w.tcp, RESOLVER4, PORT), w.REFUSED)
                 direct = guest.call(w.resolve, "public.test", "10.7.7.7")
                 self.assertEqual(direct, ["8.8.8.8"] if scope == "any" else w.REFUSED)
                 if not outside:

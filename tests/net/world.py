@@ -457,6 +457,13 @@ def echo_server(ready, port):
     accept_loop(server, echo_connection)
 
 
+def echo_server_at(ready, address, port):
+    """TCP, one address."""
+    server = listen_tcp(port, address)
+    ready()
+    accept_loop(server, echo_connection)
+
+
 def peer_server(ready, port):
     server = listen_tcp(port)
     ready()
