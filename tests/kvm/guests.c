@@ -16,10 +16,12 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -202,6 +204,56 @@ static uint64_t event_count(int event)
     uint64_t count = 0;
 
     return read(event, &count, sizeof(count)) == (ssize_t)sizeof(count) ? count : 0;
+}
+
+/* ---- Memory ------------------------------------------------------------------------------------------------------------------------- */
+
+/* Whether huge pages of the mapping at address are mapped. */
+static bool has_huge(const void *address)
+{
+    char line[256], begin[32];
+    FILE *file = fopen("/proc/self/smaps", "re");
+    bool here = false;
+    unsigned kib = 0;
+
+    assert_non_null(file);
+    snprintf(begin, sizeof(begin), "%lx-", (unsigned long)(uintptr_t)address);
+    while (kib == 0 && fgets(line, sizeof(line), file)) {
+        if (strchr(line, '-') && line[0] >= '0' && line[0] <= 'f')
+            here = strncmp(line, begin, strlen(begin)) == 0;
+        if (here)
+            sscanf(line, "ShmemPmdMapped: %u kB", &kib);
+    }
+    fclose(file);
+    return kib > 0;
+}
+
+/* All zero, of the size that was asked for, without a name; and whoever may mount has huge pages, where the kernel knows any. */
+static void test_memory_file(void **state)
+{
+    enum { SIZE = 33 << 20, HUGE_PAGE = 2 << 20 };
+    msb_error *error = NULL;
+    struct stat st;
+    uint8_t *memory;
+    int fd;
+
+    (void)state;
+    fd = memory_file_create(SIZE, &error);
+    assert_ok(fd, error);
+    assert_int_equal(fstat(fd, &st), 0);
+    assert_int_equal(st.st_size, SIZE);
+    assert_int_equal(st.st_nlink, 0);
+    memory = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    assert_ptr_not_equal(memory, MAP_FAILED);
+    assert_int_equal(memory[0], 0);
+    assert_int_equal(memory[SIZE - 1], 0);
+    /* One of them there should be, however scattered this machine's free memory is. */
+    for (unsigned at = 0; at < SIZE; at += HUGE_PAGE)
+        memory[at] = 1;
+    if (geteuid() == 0 && access("/sys/kernel/mm/transparent_hugepage", F_OK) == 0)
+        assert_true(has_huge(memory));
+    munmap(memory, SIZE);
+    close(fd);
 }
 
 /* ---- How a VM ends ------------------------------------------------------------------------------------------------------------------ */
@@ -762,6 +814,7 @@ static void test_cpuid(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_memory_file),
         cmocka_unit_test(test_reset_register),
         cmocka_unit_test(test_keyboard_controller_reset),
         cmocka_unit_test(test_power_off),
