@@ -916,48 +916,80 @@ static int count_list(void)
 {
     size_t count;
     msb_sandbox **list = msb_sandbox_list(&count, NULL);
+    bool torn = false;
 
     if (!list)
         return -1;
-    for (size_t i = 0; i < count; i++)
-        if (msb_sandbox_state(list[i], NULL) < 0)
-            count = 0;
+    for (size_t i = 0; i < count; i++) {
+        msb_error *error = NULL;
+
+        /* One may have gone meanwhile; that is all that may be wrong. */
+        if (msb_sandbox_state(list[i], &error) < 0 && msb_error_code(error) != MSB_ERR_NOT_FOUND)
+            torn = true;
+        msb_error_free(error);
+    }
     msb_sandbox_list_free(list, count);
-    return (int)count;
+    return torn ? -1 : (int)count;
+}
+
+/* Says what is not as it should be; returns whether all is well so far. */
+static bool check(bool good, const char *name, const char *what, msb_error **error)
+{
+    if (!good)
+        print_message("%s: %s: %s\n", name, what, msb_error_message(*error));
+    msb_error_free(*error);
+    *error = NULL;
+    return good;
+}
+
+static msb_sandbox *launch_small(const char *name, msb_error **err)
+{
+    msb_vm_builder *builder = msb_vm_builder_new();
+    msb_sandbox *sandbox;
+    msb_vm *vm;
+
+    msb_vm_builder_set_rootfs_host(builder);
+    msb_vm_builder_set_memory_mib(builder, 64);
+    msb_vm_builder_set_name(builder, name);
+    vm = msb_vm_builder_build(builder, err);
+    msb_vm_builder_free(builder);
+    sandbox = vm ? msb_vm_launch(vm, 0, PATIENCE, NO_CANCEL, err) : NULL;
+    msb_vm_free(vm);
+    return sandbox;
+}
+
+static bool run_in(const char *name, msb_error **err)
+{
+    msb_sandbox *found = msb_sandbox_open(name, err);
+    msb_exec_options *options = shell("uname -n");
+    msb_exec *exec = found ? msb_sandbox_exec(found, options, PATIENCE, NO_CANCEL, err) : NULL;
+    bool good =
+        exec && msb_exec_wait(exec, PATIENCE, NO_CANCEL, err) == 0 && !strncmp(msb_exec_output(exec, NULL), name, strlen(name));
+
+    msb_exec_options_free(options);
+    msb_exec_free(exec);
+    msb_sandbox_free(found);
+    return good;
 }
 
 static void *live(void *data)
 {
-    msb_vm_builder *builder = msb_vm_builder_new();
-    char name[32], expected[33];
-    msb_sandbox *sandbox, *found;
+    enum { GRACE = 60000 };
+    msb_sandbox *sandbox;
     msb_error *error = NULL;
-    msb_exec *exec;
-    msb_vm *vm;
+    char name[32];
     bool good;
 
     snprintf(name, sizeof(name), "crowd-%d", *(const int *)data);
-    snprintf(expected, sizeof(expected), "%s\n", name);
-    msb_vm_builder_set_rootfs_host(builder);
-    msb_vm_builder_set_memory_mib(builder, 64);
-    msb_vm_builder_set_name(builder, name);
-    vm = msb_vm_builder_build(builder, NULL);
-    msb_vm_builder_free(builder);
-    sandbox = vm ? msb_vm_launch(vm, 0, PATIENCE, NO_CANCEL, &error) : NULL;
-    if (!sandbox)
-        print_message("%s: %s\n", name, msb_error_message(error));
-    msb_error_free(error);
-    msb_vm_free(vm);
+    sandbox = launch_small(name, &error);
+    good = check(sandbox != NULL, name, "launch", &error);
     pthread_barrier_wait(&all_are_up);
-    good = sandbox && count_list() == crowd + 1; /* with the shared one */
+    good = check(count_list() == crowd + 1, name, "list", &error) && good; /* with the shared one */
     pthread_barrier_wait(&all_are_up);
-    found = msb_sandbox_open(name, NULL);
-    exec = found ? begin_exec(found, shell("uname -n")) : NULL;
-    good = good && exec && finish_exec(exec) == 0 && !strcmp(msb_exec_output(exec, NULL), expected);
-    msb_exec_free(exec);
-    msb_sandbox_free(found);
-    good = good && msb_sandbox_stop(sandbox, 20000, PATIENCE, NO_CANCEL, NULL) == 0 && end_of(sandbox) == 0;
-    good = good && count_list() >= 1;
+    good = check(run_in(name, &error), name, "exec", &error) && good;
+    good = good && check(msb_sandbox_stop(sandbox, GRACE, PATIENCE, NO_CANCEL, &error) == 0, name, "stop", &error);
+    good = good && check(msb_sandbox_wait(sandbox, PATIENCE, NO_CANCEL, &error) == 0, name, "wait", &error);
+    good = check(count_list() >= 1, name, "list at the end", &error) && good;
     msb_sandbox_free(sandbox);
     return good ? NULL : data;
 }
@@ -1124,6 +1156,49 @@ static void a_monitor_killed_while_it_starts_leaves_nothing(void **state)
     assert_true(failed > 3);
 }
 
+/* While the workload takes its time, and in the guest's last moments. */
+static void a_monitor_killed_while_it_stops(void **state)
+{
+    (void)state;
+    for (unsigned delay = 0; delay < 40; delay += 10) {
+        msb_sandbox *sandbox = launch(sandbox_builder("late"), 0);
+        pid_t monitor = (pid_t)number_in(sandbox, "pid");
+        msb_error *error = NULL;
+
+        assert_int_equal(msb_sandbox_stop(sandbox, 10000, PATIENCE, NO_CANCEL, NULL), 0);
+        usleep(delay * 1000);
+        kill(monitor, SIGKILL);
+        /* It was faster, or it was not. */
+        if (msb_sandbox_wait(sandbox, PATIENCE, NO_CANCEL, &error) == 0)
+            assert_int_equal(msb_sandbox_state(sandbox, NULL), MSB_SANDBOX_EXITED);
+        else
+            assert_error(error, MSB_ERR_VM, "it was killed");
+        wait_until_gone(monitor);
+        assert_null(msb_sandbox_open("late", NULL));
+        msb_sandbox_free(sandbox);
+    }
+}
+
+static void what_dies_in_the_guest_is_told(void **state)
+{
+    msb_sandbox *sandbox = launch_script("fragile", "touch /ready; while :; do sleep 0.1; done");
+    msb_exec *exec = begin_exec(sandbox, shell("kill -9 $$"));
+
+    (void)state;
+    assert_int_equal(finish_exec(exec), 128 + SIGKILL);
+    assert_false(msb_exec_out_of_memory(exec));
+    msb_exec_free(exec);
+    /* Memory that there is not: /dev/zero has no lines. */
+    exec = begin_exec(sandbox, shell("exec tail /dev/zero"));
+    assert_int_equal(finish_exec(exec), 128 + SIGKILL);
+    assert_true(msb_exec_out_of_memory(exec));
+    msb_exec_free(exec);
+    assert_int_equal(msb_sandbox_state(sandbox, NULL), MSB_SANDBOX_RUNNING);
+    assert_int_equal(msb_sandbox_signal(sandbox, SIGKILL, PATIENCE, NO_CANCEL, NULL), 0);
+    assert_int_equal(end_of(sandbox), 128 + SIGKILL);
+    msb_sandbox_free(sandbox);
+}
+
 /* A caller that is killed before its sandbox is up takes it along; afterwards it does not. */
 static void a_killed_caller(void **state)
 {
@@ -1257,6 +1332,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_killed_device_is_blamed),
         cmocka_unit_test(a_killed_monitor_leaves_nothing_but_the_truth),
         cmocka_unit_test(a_monitor_killed_while_it_starts_leaves_nothing),
+        cmocka_unit_test(a_monitor_killed_while_it_stops),
+        cmocka_unit_test(what_dies_in_the_guest_is_told),
         cmocka_unit_test(a_killed_caller),
         cmocka_unit_test(the_clock_is_right_again_after_a_pause),
     };
