@@ -147,6 +147,9 @@ static bool next_chain(struct queue *queue, struct job *job)
             __builtin_ia32_pause();
             taken = virtqueue_pop(queue->virtqueue, &job->chain);
         }
+        /* Whoever else wants this processor goes first: it may be the guest itself. */
+        if (taken == 0)
+            sched_yield();
     } while (taken == 0 && now() < end);
     if (taken > 0 && ++queue->found % FOUND_FOR_LESS == 0 && queue->quick_needed > 1)
         queue->quick_needed /= 2;
