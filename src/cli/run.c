@@ -208,6 +208,7 @@ static int run_detached(msb_vm *vm, bool input)
     if (!sandbox) {
         report(error);
         print_kernel_log(vm);
+        clear_up(vm);
         return status < 0 ? EXIT_MSB_FAILED : status;
     }
     printf("%s\n", msb_sandbox_name(sandbox));

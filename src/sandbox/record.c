@@ -162,13 +162,15 @@ char *record_died(const char *json, bool *keep, msb_error **err)
 {
     static const char why[] = "its monitor ended without a last word: it was killed, or the machine went down";
     cJSON *object = cJSON_Parse(json);
+    /* Nobody was told of one that was to be launched and did not come so far. */
+    bool unborn = cJSON_IsTrue(item_of(object, "detached")) && state_of(object) == MSB_SANDBOX_STARTING;
     char *died = NULL;
 
     if (object && replace(object, "state", cJSON_CreateString(states[MSB_SANDBOX_FAILED])) &&
         replace(object, "exit_status", cJSON_CreateNumber(STATUS_FAILED)) &&
         replace(object, "error_code", cJSON_CreateNumber(MSB_ERR_VM)) && replace(object, "error", cJSON_CreateString(why)))
         died = cJSON_Print(object);
-    *keep = cJSON_IsTrue(item_of(item_of(object, "config"), "keep"));
+    *keep = !unborn && cJSON_IsTrue(item_of(item_of(object, "config"), "keep"));
     cJSON_Delete(object);
     return died ? died : FAIL_NULL(fail_no_memory(err));
 }

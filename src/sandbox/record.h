@@ -31,7 +31,7 @@ char *record_print(const struct record *record, msb_error **err);
 /* Whether its monitor had the time to say how it ended. */
 bool record_ended(const char *json);
 
-/* The same of one whose monitor died without; *keep: whether it was to be kept. The caller frees it. */
+/* The same of one whose monitor died without; *keep: whether it is to be kept. The caller frees it. */
 char *record_died(const char *json, bool *keep, msb_error **err);
 
 /* What a reader wants of it. */
