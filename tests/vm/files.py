@@ -151,3 +151,29 @@ def writers_do_not_wait_for_a_distrusted_server(t):
                     "for d in $(cat /proc/self/mountinfo | grep virtiofs | cut -d' ' -f3); do cat /sys/class/bdi/$d/max_ratio; done; "
                     "cat /sys/class/bdi/*/read_ahead_kb /sys/class/bdi/*/strict_limit")
     equal(said.split(), [b"100", b"512", b"512", b"0", b"0"])
+
+
+@test
+def as_many_layers_as_there_may_be(t):
+    """128 layers: later ones on top, whiteouts of unpacked images in between, none of them written."""
+    root = t.make_root()
+    layers = ["--layer", root]
+    for i in range(127):
+        layer = t.path(f"layer{i}")
+        os.makedirs(f"{layer}/files/d{i}")
+        for name in "top", f"f{i}":
+            with open(f"{layer}/files/{name}", "w", encoding="ascii") as file:
+                file.write(f"{i}\n")
+        if i % 10 == 5:
+            open(f"{layer}/files/.wh.f{i - 1}", "w", encoding="ascii").close()
+        if i == 100:
+            open(f"{layer}/files/.wh..wh..opq", "w", encoding="ascii").close()
+        layers += ["--layer", layer]
+    done = t.run(*layers, "--", "sh", "-c", "cat /files/top; ls /files; echo new >/files/f126; rm /files/f125; cat /files/f126")
+    expect(done, 0)
+    shown = {"top"} | {f"{kind}{i}" for i in range(100, 127) for kind in "df"} - {"f104", "f114", "f124"}
+    lines = done.stdout.decode().split()
+    equal((lines[0], lines[-1]), ("126", "new"))
+    equal(set(lines[1:-1]), shown)
+    equal(sorted(os.listdir(t.path("layer126/files"))), ["d126", "f126", "top"])
+    assert os.path.exists(t.path("layer125/files/f125")) and os.path.exists(t.path("layer5/files/.wh.f4"))

@@ -235,7 +235,7 @@ export DEBIAN_FRONTEND=noninteractive
 for package in /debs/*.deb; do dpkg-deb --extract $package r; done
 dpkg --root=$PWD/r --force-depends -i /debs/*.deb >/tmp/log 2>&1 || { tail -n 30 /tmp/log >&2; exit 1; }
 test -z "$(dpkg --root=$PWD/r --verify)"
-test "$(stat -c %A r/usr/bin/su r/usr/bin/mount r/usr/bin/umount | sort -u)" = -rwsr-xr-x
+test "$(stat -c %A r/bin/su r/bin/mount r/bin/umount | sort -u)" = -rwsr-xr-x
 test "$(stat -c %G:%A r/var/mail)" = mail:drwxrwsr-x
 chroot r /bin/sh -c 'ls / >/dev/null && dpkg --version >/dev/null && LC_ALL=C perl -e "exit 0"'
 dpkg --root=$PWD/r --force-depends --force-remove-essential -r tar >/dev/null 2>&1 && ! test -e r/bin/tar
