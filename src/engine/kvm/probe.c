@@ -2,7 +2,7 @@
 /*
  * Theory of operation. A guest of six instructions counts down in short rounds, and leaves for us after each. A round takes a
  * processor some microseconds, and a processor that is itself translated (QEMU's TCG) some hundred; an emulator that interprets
- * instructions one by one takes ten milliseconds. One fast round is proof enough, while a slow one may have been interrupted; many slow
+ * instructions one by one takes milliseconds. One fast round is proof enough, while a slow one may have been interrupted; many slow
  * ones in a row prove the opposite. What is measured is this thread's own processor time, which contains the guest's.
  */
 #include "engine/kvm/probe.h"
@@ -19,11 +19,11 @@
 #include <time.h>
 
 enum {
-    ROUND_LOOPS = 20000,
-    ROUND_FAST_US = 2500, /* 125 ns for a decrement and a jump: hundreds of times what a processor takes */
-    MIN_ROUNDS = 3,
-    MAX_ROUNDS = 16,
-    ENOUGH_US = 20000, /* no further round after this */
+    ROUND_LOOPS = 8000,
+    ROUND_FAST_US = 1200, /* 150 ns for a decrement and a jump: hundreds of times what a processor takes */
+    MIN_ROUNDS = 8,
+    MAX_ROUNDS = 24,
+    ENOUGH_US = 40000, /* no further round after this */
     MEMORY_SIZE = 2 * KVM_PROBE_CODE,
 };
 
