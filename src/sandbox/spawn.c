@@ -16,6 +16,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -48,6 +49,19 @@ static void reset_signals(void)
         sigaction(signal, &standard, NULL); /* refused for SIGKILL, SIGSTOP and glibc's own */
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* Devices and engines send descriptors to each other. The kernel lets nobody send one while more than this limit are on their way in
+   all sockets of the user's together, other virtual machines' and other programs' included (unix(7), ETOOMANYREFS). The usual 1024 is
+   what select(2) can take, which nothing here calls. */
+static int raise_file_limit(msb_error **err)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return fail_errno(err, "look at the limit of open files");
+    limit.rlim_cur = limit.rlim_max;
+    return setrlimit(RLIMIT_NOFILE, &limit) < 0 ? fail_errno(err, "raise the limit of open files") : 0;
 }
 
 /* Moves the descriptors listed to 0, 1, 2, ..., and `program` behind them, and closes all others. */
@@ -92,7 +106,7 @@ static _Noreturn void child_main(const struct spawn *spawn, int alive)
         _exit(1);
     reset_signals();
     setsid(); /* the terminal's signals are for its users */
-    if (place_fds(spawn, &program, &error) < 0)
+    if (raise_file_limit(&error) < 0 || place_fds(spawn, &program, &error) < 0)
         child_fail(report, error);
     if (spawn->run && cell_die_with(spawn->report, &error) == 0)
         _exit(spawn->run(spawn->data));

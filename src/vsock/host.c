@@ -201,6 +201,8 @@ enum host_open host_open(struct vsock *vsock, uint32_t port, int *fd)
     if (send_to_monitor(vsock->incoming, port, pair[1]) < 0) {
         enum host_open result = errno == EAGAIN ? HOST_BUSY : HOST_REFUSED;
 
+        if (result == HOST_REFUSED)
+            log_warn("a connection of the guest's to port %u is refused: %m", port);
         close_pair(pair);
         if (result == HOST_BUSY && loop_modify(vsock->incoming_source, EPOLLOUT, NULL) == 0)
             vsock->incoming_full = true;

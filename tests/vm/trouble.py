@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import sys
 import time
 
 from harness import equal, expect, test
@@ -128,3 +129,33 @@ cat <&3; cat file; ls .; echo x >new; mkdir d; stat file; cd /share && ls; echo 
         process.stdin.flush()
         said, errors = process.communicate(timeout=60)
     assert said.endswith(b"end\n") and errors.count(b"No such file") + errors.count(b"Stale file handle") >= 1, (said, errors)
+
+
+NOBODY = 65534  # who devices and engines are where root starts them
+
+HOLD = r"""
+import os, resource, socket, sys
+uid, count = int(sys.argv[1]), int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_NOFILE, [resource.getrlimit(resource.RLIMIT_NOFILE)[1]] * 2)
+os.setresuid(uid, uid, uid)
+here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+for _ in range(count // 200):
+    socket.send_fds(here, [b"x"], [0] * 200)
+print("held", flush=True)
+sys.stdin.read()
+"""  # until its input is closed
+
+
+@test
+def descriptors_on_their_way_elsewhere_keep_no_machine_from_starting(t):
+    """Linux counts those in all sockets of a user against the sender's limit of open files: a socket that nobody reads, or that
+    somebody floods, must not keep devices and engines from sending each other theirs."""
+    with contextlib.ExitStack() as stack:
+        for uid in {os.getuid(), os.getuid() or NOBODY}:
+            holder = stack.enter_context(subprocess.Popen([sys.executable, "-c", HOLD, str(uid), "600"], stdin=subprocess.PIPE,
+                                                          stdout=subprocess.PIPE))
+            equal(holder.stdout.readline(), b"held\n")
+        done = subprocess.run(["sh", "-c", 'ulimit -Sn 256; exec "$@"', "sh", *t.command("--rootfs", "host", "echo", "hello")],
+                              stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+        expect(done, 0)
+        equal(done.stdout, b"hello\n")

@@ -173,16 +173,24 @@ static const struct cell_syscall allowed[] = {
     REFUSE(socket, EACCES),
 };
 
+/* A limit that the caller has already may be lower. */
 static int set_limit(int resource, rlim_t limit, const char *what, msb_error **err)
 {
-    const struct rlimit both = { limit, limit };
+    struct rlimit both;
 
+    if (getrlimit(resource, &both) < 0)
+        return fail_errno(err, "look at the limit of %s", what);
+    if (limit > both.rlim_max)
+        limit = both.rlim_max;
+    both.rlim_cur = both.rlim_max = limit;
     return setrlimit(resource, &both) < 0 ? fail_errno(err, "limit the engine's %s", what) : 0;
 }
 
 int uml_confine(const struct engine_vm *vm, msb_error **err)
 {
-    /* A process for each of the guest's, a descriptor for each device's socket, queue and pipe, files as large as the guest's memory.
+    /* A process for each of the guest's, files as large as the guest's memory. A descriptor for each device's socket, queue and pipe,
+       which are less than a hundred; but the kernel sends some to the devices, and may not while more than the limit are on their way
+       in sockets of the same user's (spawn.c): a few hundred are, where a guest floods its vsock device.
        The kernel's own data and its C library's is some 20 MiB, and its processes for the guest's programs have none. */
     const struct {
         int resource;
@@ -190,7 +198,7 @@ int uml_confine(const struct engine_vm *vm, msb_error **err)
         const char *what;
     } limits[] = {
         { RLIMIT_NPROC, 4096, "processes" },
-        { RLIMIT_NOFILE, 256, "descriptors" },
+        { RLIMIT_NOFILE, 16384, "descriptors" },
         { RLIMIT_FSIZE, (rlim_t)vm->memory_mib << 20, "file size" },
         { RLIMIT_DATA, 64 << 20, "private memory" },
         { RLIMIT_STACK, 8 << 20, "stack" },
