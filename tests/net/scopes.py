@@ -164,7 +164,7 @@ class Scopes(unittest.TestCase):
         """One line for each refused flow, and what was counted at the end."""
         guest = w.Guest(self.world, "scope=public")
         for port in (9, 10):
-            guest.call(send_datagrams, "10.7.7.7", port, 5)
+            self.assertEqual(guest.call(send_datagrams, "10.7.7.7", port, 5), [w.REFUSED] * 5)
         lines = [line for line in guest.log().splitlines() if f"refused: UDP from {guest.ip} to 10.7.7.7, port 4444 to " in line]
         self.assertEqual([line.rsplit("to ", 1)[1] for line in lines], ["9: outside of the scope", "10: outside of the scope"])
         self.assertIn("refused 10 packets: outside of the scope", guest.end())
@@ -185,10 +185,10 @@ class WithoutRoute(unittest.TestCase):
 
 
 def send_datagrams(address, port, count):
+    """One after the other, each when the one before was refused."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
         s.bind(("", 4444))
-        for _ in range(count):
-            s.sendto(HELLO, (address, port))
+        return [converse(s, address, port) for _ in range(count)]
 
 
 def udp_with_options(address):
@@ -203,10 +203,10 @@ def udp_with_extension(address, kind):
         return converse(s, address)
 
 
-def converse(s, address):
+def converse(s, address, port=PORT):
     s.settimeout(3)
     try:
-        s.connect((address, PORT))
+        s.connect((address, port))
         s.send(HELLO)
         return s.recv(1000)
     except OSError as error:
