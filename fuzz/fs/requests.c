@@ -8,15 +8,10 @@
  * So that inputs get somewhere, a node is one of those that earlier answers told of, and the shape can put such a node or a handle at
  * the beginning of the arguments. Lengths in the header lie when the shape says so.
  */
-#include "fs/request.h"
-#include "fs/server.h"
+#include "served.h"
 
-#include <fcntl.h>
-#include <ftw.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -33,43 +28,9 @@ enum {
 };
 
 static struct fs *fs;
-static char tree[] = "/tmp/msb-fuzz-fs-XXXXXX";
-static int home;
 static uint64_t nodes[KNOWN_MAX], handles[KNOWN_MAX];
 static unsigned num_nodes, num_handles;
 static struct request request;
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st, (void)type;
-    return ftw->level ? remove(path) : 0;
-}
-
-static void empty_tree(void)
-{
-    nftw(tree, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-static void remove_tree(void)
-{
-    empty_tree();
-    rmdir(tree);
-}
-
-static void begin(void)
-{
-    struct fs_options options = { .own_fds_path = "/proc/self/fd", .max_files = 256 };
-
-    if (!mkdtemp(tree) || atexit(remove_tree) != 0)
-        abort();
-    home = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    options.root = open(tree, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    options.own_fds = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    umask(0);
-    fs = fs_new(&options, NULL);
-    if (!fs)
-        abort();
-}
 
 static void serve(const struct fuse_in_header *in, const uint8_t *arguments, size_t size, unsigned shape, size_t room)
 {
@@ -141,7 +102,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static uint8_t arguments[ARGUMENTS_MAX];
 
     if (!fs)
-        begin();
+        fs = served_begin();
     initialize();
     for (unsigned i = 0; i < REQUESTS_MAX && size >= 6; i++) {
         unsigned which = data[1], shape = data[2];
@@ -167,8 +128,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         serve(&in, arguments, length, shape, room);
     }
     initialize();
-    if (fchdir(home) < 0)
-        abort();
-    empty_tree();
+    served_empty();
     return 0;
 }
