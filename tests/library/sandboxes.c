@@ -508,7 +508,7 @@ static void one_that_nobody_reads_stalls_only_itself(void **state)
 
 /* ---- Files and figures ------------------------------------------------------------------------------------------------------ */
 
-static void sh(const char *format, ...)
+__attribute__((format(printf, 1, 2))) static void sh(const char *format, ...)
 {
     char command[1024];
     va_list args;
