@@ -98,7 +98,7 @@ struct one_child *children_spawn(struct children *children, const char *name, st
         close(report);
         return FAIL_NULL(fail(err, MSB_ERR_SYSTEM, "more than %d processes for one VM", CHILDREN_MAX));
     }
-    *child = (struct one_child){ .children = children, .name = name, .report = report };
+    *child = (struct one_child){ .children = children, .name = name, .report = report, .io = -1 };
     if (spawn_with_log(child, spawn, err) < 0) {
         lines_free(child->log);
         close(report);
@@ -155,6 +155,7 @@ void children_end(struct children *children)
             lines_drain(child->log);
         lines_free(child->log);
         close(child->report);
+        cleanup_fd(&child->io);
         close(child->process.pidfd);
     }
     children->num = 0;

@@ -21,6 +21,7 @@ struct one_child {
     struct child process;
     int report;        /* where it says what went wrong while it starts */
     struct lines *log; /* its standard error */
+    int io;            /* usage.c's: /proc/PID/io; -1: none */
     bool ended;
     int code, status; /* of siginfo_t, once ended */
     struct loop_source *ended_source, *report_source;

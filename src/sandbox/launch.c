@@ -154,7 +154,7 @@ static int start_shares(struct launcher *launcher, struct guest_config *config, 
     return result;
 }
 
-static int start_vsock(struct launcher *launcher, struct launched *launched, msb_error **err)
+static int start_vsock(struct launcher *launcher, int listener, struct launched *launched, msb_error **err)
 {
     struct device_start start = { .role = "vsock", .name = "the vsock device", .user = SPAWN_NOBODY };
     struct writer w = { 0 };
@@ -164,7 +164,7 @@ static int start_vsock(struct launcher *launcher, struct launched *launched, msb
         return fail_errno(err, "make a socket pair");
     launched->connections = incoming[0];
     start.own_fds[VSOCK_FD_INCOMING - DEVICE_FD_FIRST_OWN] = incoming[1];
-    start.own_fds[VSOCK_FD_LISTEN - DEVICE_FD_FIRST_OWN] = -1;
+    start.own_fds[VSOCK_FD_LISTEN - DEVICE_FD_FIRST_OWN] = listener;
     start.num_own_fds = 2;
     put_u8(&w, (uint8_t)launcher->spec->log_level);
     start.setup = &w;
@@ -320,8 +320,8 @@ static int start_engine(struct launcher *launcher, struct launched *launched, ms
 
 /* ---- All ---------------------------------------------------------------------------------------------------------------------------- */
 
-int launch(const struct spec *spec, const struct files *files, struct children *children, struct guest_config *config,
-           struct launched *launched, msb_error **err)
+int launch(const struct spec *spec, const struct files *files, int vsock_listener, struct children *children,
+           struct guest_config *config, struct launched *launched, msb_error **err)
 {
     struct launcher launcher = { .spec = spec, .files = files, .children = children };
     int result = start_root(&launcher, config, err);
@@ -329,7 +329,7 @@ int launch(const struct spec *spec, const struct files *files, struct children *
     if (result == 0)
         result = start_shares(&launcher, config, err);
     if (result == 0)
-        result = start_vsock(&launcher, launched, err);
+        result = start_vsock(&launcher, vsock_listener, launched, err);
     if (result == 0)
         result = start_net(&launcher, launched, err);
     if (result == 0)

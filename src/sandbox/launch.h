@@ -20,8 +20,9 @@ struct launched {
     struct net_plan net;     /* to be released once the children have ended; its guest part is for PID 1 */
 };
 
-/* Fills in what of config depends on the devices. After a failure, children may have been started. */
-int launch(const struct spec *spec, const struct files *files, struct children *children, struct guest_config *config,
-           struct launched *launched, msb_error **err);
+/* Fills in what of config depends on the devices. vsock_listener is the host's way to the guest's vsock ports (vsock/vsock.h), -1: none; it
+   stays the caller's. After a failure, children may have been started. */
+int launch(const struct spec *spec, const struct files *files, int vsock_listener, struct children *children,
+           struct guest_config *config, struct launched *launched, msb_error **err);
 
 #endif

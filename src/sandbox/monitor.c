@@ -9,8 +9,10 @@
  * caller, who passes on what is meant for the workload. Its children have sessions of their own.
  */
 #include "sandbox/monitor.h"
+#include "sandbox/confine.h"
 #include "sandbox/record.h"
 #include "sandbox/runtime.h"
+#include "sandbox/usage.h"
 #include "util/cleanup.h"
 #include "util/log.h"
 #include "wire/message.h"
@@ -527,7 +529,7 @@ static int enlist(struct monitor *monitor, msb_error **err)
 
 static int listen_for_others(struct monitor *monitor, msb_error **err)
 {
-    int listener = registry_listen(&monitor->registration, err);
+    int listener = registry_listen(&monitor->registration, "control", err);
 
     return listener < 0 ? -1 : server_listen(monitor->server, listener, err);
 }
@@ -545,6 +547,19 @@ static int raise_limit(msb_error **err)
     return setrlimit(RLIMIT_NOFILE, &limit) < 0 ? fail_errno(err, "raise the limit of open files") : 0;
 }
 
+/* Everybody who may use the sandbox may talk to the ports of its guest. */
+static int launch_all(struct monitor *monitor, struct guest_config *config, msb_error **err)
+{
+    _cleanup_fd_ int listener = -1;
+
+    if (monitor->registration.name) {
+        listener = registry_listen(&monitor->registration, "vsock", err);
+        if (listener < 0)
+            return -1;
+    }
+    return launch(&monitor->spec, &monitor->files, listener, &monitor->children, config, &monitor->launched, err);
+}
+
 static int start(struct monitor *monitor, msb_error **err)
 {
     struct guest_config config = { 0 };
@@ -557,14 +572,18 @@ static int start(struct monitor *monitor, msb_error **err)
     program[length] = '\0';
     if (files_init(&monitor->files, program, err) < 0 || enlist(monitor, err) < 0)
         return -1;
-    result = launch(&monitor->spec, &monitor->files, &monitor->children, &config, &monitor->launched, err);
+    result = launch_all(monitor, &config, err);
     if (result == 0)
         result = configure(monitor, &config, err);
     guest_config_clear(&config);
     if (result < 0 || run_workload(monitor, err) < 0 || watch(monitor, err) < 0 || raise_limit(err) < 0)
         return -1;
     update_state(monitor);
-    return monitor->registration.name ? listen_for_others(monitor, err) : 0;
+    if (monitor->registration.name && listen_for_others(monitor, err) < 0)
+        return -1;
+    usage_begin(&monitor->children);
+    /* Nothing that the guest says has been read yet. */
+    return monitor_confine(err);
 }
 
 /* Signals that a terminal or a service manager sends to all at once are for the caller to judge. SIGPIPE is an error of write(2). */

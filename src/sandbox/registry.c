@@ -24,7 +24,7 @@
 
 enum { STATE_SIZE_MAX = 32 << 20, BACKLOG = 128 };
 
-static const char *const files[] = { "control", "state.json", "state.json.new", "lock" };
+static const char *const files[] = { "control", "vsock", "state.json", "state.json.new", "lock" };
 
 /* ---- The user's lock -------------------------------------------------------------------------------------------------------- */
 
@@ -81,6 +81,12 @@ static bool same_file(int directory, int parent, const char *name)
 
     return fstat(directory, &one) == 0 && fstatat(parent, name, &two, AT_SYMLINK_NOFOLLOW) == 0 && one.st_dev == two.st_dev &&
            one.st_ino == two.st_ino;
+}
+
+static void unlink_sockets(int directory)
+{
+    unlinkat(directory, "control", 0);
+    unlinkat(directory, "vsock", 0);
 }
 
 static void remove_directory(const struct user *user, const char *name, int directory)
@@ -159,7 +165,7 @@ static char *judge(const struct user *user, const char *name, int directory, msb
     last = record_died(json, &keep, err);
     if (!last)
         return NULL;
-    unlinkat(directory, "control", 0);
+    unlink_sockets(directory);
     if (keep && write_state(directory, last, err) < 0)
         return NULL;
     if (!keep) {
@@ -228,21 +234,21 @@ int registry_write(const struct registration *registration, const char *json, ms
 }
 
 /* A socket's address has room for 107 bytes of path; a descriptor stands in for the directory. */
-static struct sockaddr_un control_address(int directory)
+static struct sockaddr_un address_of(int directory, const char *name)
 {
     struct sockaddr_un address = { .sun_family = AF_UNIX };
 
-    snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d/control", directory);
+    snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d/%s", directory, name);
     return address;
 }
 
-int registry_listen(const struct registration *registration, msb_error **err)
+int registry_listen(const struct registration *registration, const char *name, msb_error **err)
 {
-    struct sockaddr_un address = control_address(registration->directory);
+    struct sockaddr_un address = address_of(registration->directory, name);
     _cleanup_fd_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
     if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, BACKLOG) < 0)
-        return fail_errno(err, "listen on the control socket of the sandbox \"%s\"", registration->name);
+        return fail_errno(err, "listen on the socket `%s` of the sandbox \"%s\"", name, registration->name);
     return steal_fd(&fd);
 }
 
@@ -254,7 +260,7 @@ void registry_release(struct registration *registration, bool keep)
         return;
     if (user_lock(&user, NULL) == 0 && registration->directory >= 0) {
         if (keep)
-            unlinkat(registration->directory, "control", 0);
+            unlink_sockets(registration->directory);
         else
             remove_directory(&user, registration->name, registration->directory);
     }
@@ -342,7 +348,7 @@ int registry_look(const char *name, int directory, char **json, msb_error **err)
 
 int registry_connect(const char *name, int directory, int timeout_ms, msb_error **err)
 {
-    struct sockaddr_un address = control_address(directory);
+    struct sockaddr_un address = address_of(directory, "control");
     struct timeval timeout = { .tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000 };
     _cleanup_fd_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | (timeout_ms == 0 ? SOCK_NONBLOCK : 0), 0);
 

@@ -5,6 +5,7 @@
  *   RUNTIME/.lock            held, for a few file operations, by whoever makes, judges or removes a sandbox's directory
  *   RUNTIME/NAME/lock        locked by the monitor as long as it lives: whose file is not locked has no monitor
  *               /control     the monitor's socket (control.h)
+ *               /vsock       the vsock device's, for connections to the guest (vsock/vsock.h)
  *               /state.json  what is known of it (record.h); replaced as a whole, by the monitor as long as it lives
  *
  * RUNTIME is runtime_directory(). A name never begins with a dot (config_check_name()), and what is not a sandbox there always does, so
@@ -34,8 +35,8 @@ int registry_take(const char *name, const char *json, struct registration *regis
 /* Replaces state.json. */
 int registry_write(const struct registration *registration, const char *json, msb_error **err);
 
-/* A socket that listens at `control`, in non-blocking mode. */
-int registry_listen(const struct registration *registration, msb_error **err);
+/* A socket that listens at `control` or `vsock`, in non-blocking mode. */
+int registry_listen(const struct registration *registration, const char *name, msb_error **err);
 
 /* Gives the name up; with keep, the directory and state.json stay. Nothing when there is no registration. */
 void registry_release(struct registration *registration, bool keep);

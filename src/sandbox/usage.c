@@ -5,6 +5,7 @@
  */
 #include "sandbox/usage.h"
 
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,21 +46,27 @@ static void add_cpu(pid_t pid, struct usage *usage)
 }
 
 /* The value of a line "KEY: VALUE". */
-static uint64_t value_of(pid_t pid, const char *name, const char *key)
+static uint64_t find_value(const char *text, const char *key)
 {
-    char line[256];
-    unsigned long long value = 0;
     size_t length = strlen(key);
-    FILE *file = open_proc(pid, name);
 
-    while (file && fgets(line, sizeof(line), file))
-        if (!strncmp(line, key, length) && line[length] == ':') {
-            value = strtoull(line + length + 1, NULL, 10);
-            break;
-        }
+    for (const char *line = text; line && *line; line = strchr(line, '\n'), line += line != NULL)
+        if (!strncmp(line, key, length) && line[length] == ':')
+            return strtoull(line + length + 1, NULL, 10);
+    return 0;
+}
+
+/* Proportional set size: proc_pid_smaps(5). */
+static uint64_t memory_of(pid_t pid)
+{
+    char text[4096];
+    FILE *file = open_proc(pid, "smaps_rollup");
+    size_t n = file ? fread(text, 1, sizeof(text) - 1, file) : 0;
+
+    text[n] = '\0';
     if (file)
         fclose(file);
-    return value;
+    return find_value(text, "Pss") << 10;
 }
 
 static void add_process(struct walk *walk, pid_t pid, unsigned depth);
@@ -83,8 +90,34 @@ static void add_process(struct walk *walk, pid_t pid, unsigned depth)
     if (++walk->processes > PROCESSES_MAX || depth > DEPTH_MAX)
         return;
     add_cpu(pid, walk->usage);
-    walk->usage->memory += value_of(pid, "smaps_rollup", "Pss") << 10;
+    walk->usage->memory += memory_of(pid);
     add_children(walk, pid, depth);
+}
+
+void usage_begin(struct children *children)
+{
+    for (size_t i = 0; i < children->num; i++) {
+        struct one_child *child = &children->list[i];
+        char path[48];
+
+        if (!strstr(child->name, "fs device"))
+            continue;
+        snprintf(path, sizeof(path), "/proc/%d/io", child->process.pid);
+        child->io = open(path, O_RDONLY | O_CLOEXEC);
+    }
+}
+
+/* Whether the reader has the right to know is asked with each read (proc_pid_io(5)). */
+static void add_files(const struct one_child *child, struct usage *usage)
+{
+    char text[1024];
+    ssize_t n = child->io >= 0 && !child->ended ? pread(child->io, text, sizeof(text) - 1, 0) : 0;
+
+    if (n <= 0)
+        return;
+    text[n] = '\0';
+    usage->disk_read += find_value(text, "rchar");
+    usage->disk_written += find_value(text, "wchar");
 }
 
 void usage_read(const struct children *children, struct usage *usage)
@@ -94,12 +127,6 @@ void usage_read(const struct children *children, struct usage *usage)
     *usage = (struct usage){ 0 };
     /* This process's children are theirs. */
     add_process(&walk, getpid(), 0);
-    for (size_t i = 0; i < children->num; i++) {
-        const struct one_child *child = &children->list[i];
-
-        if (child->ended || !strstr(child->name, "fs device"))
-            continue;
-        usage->disk_read += value_of(child->process.pid, "io", "rchar");
-        usage->disk_written += value_of(child->process.pid, "io", "wchar");
-    }
+    for (size_t i = 0; i < children->num; i++)
+        add_files(&children->list[i], usage);
 }

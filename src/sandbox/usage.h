@@ -13,6 +13,9 @@ struct usage {
     uint64_t disk_read, disk_written;
 };
 
+/* Opens what only root may open when it belongs to nobody: before the monitor gives up its capabilities. */
+void usage_begin(struct children *children);
+
 /* Of the monitor, its children and theirs. */
 void usage_read(const struct children *children, struct usage *usage);
 
