@@ -96,3 +96,14 @@ def a_kernel_that_is_cut_off(t):
         file.write(head)
     expect(t.host("--kernel", t.path("vmlinux"), "true"), 125, "is truncated")
     expect(t.host("-m", "8m", "true"), 125, "memory is too small")
+
+
+@test
+def a_nested_guest_has_a_working_kvm(t):
+    if t.engine != "qemu":
+        return  # the others refuse it: tests/config
+    script = "import fcntl, os; kvm = os.open('/dev/kvm', os.O_RDWR); vm = fcntl.ioctl(kvm, 0xae01, 0); " \
+             "print(fcntl.ioctl(kvm, 0xae00), fcntl.ioctl(vm, 0xae41, 0) > vm)"
+    equal(t.output("--nested", "python3", "-c", script), b"12 True\n")
+    done = t.host("python3", "-c", script)
+    assert done.returncode == 1 and b"/dev/kvm" in done.stderr, done
