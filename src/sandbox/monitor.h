@@ -19,33 +19,33 @@ struct asked;
 struct monitor {
     struct loop *loop;
     struct spec spec;
-    unsigned options; /* enum launch_option */
     struct files files;
     struct children children;
     struct launched launched;
     struct lines *console;
     struct guest *guest;
     struct guest_process *workload; /* while it runs */
-    int output;                     /* the console_output file; -1: none */
     struct loop_source *stop_timer;
-    bool guest_ready, workload_started, workload_over, guest_finished;
+    unsigned options;           /* enum launch_option */
+    int output;                 /* the console_output file; -1: none */
     struct one_child *follower; /* a device that ended after the engine, it seems */
     struct loop_source *follower_timer;
+    bool guest_ready, workload_started, workload_over, guest_finished;
+    bool up, stopping; /* its life as others see it */
 
     /* As a sandbox that others find. */
     struct registration registration;
-    bool up, stopping;
     uint64_t created, started, ended; /* nanoseconds since the epoch */
     uint64_t began;                   /* the same, of the monotonic clock */
 
     /* Its clients. */
     struct server *server;
     struct connection *caller; /* until it has detached */
-    uint32_t detach_request;   /* what waits for the sandbox to be up */
     struct served *served;     /* processes of clients, and those who are attached */
     size_t num_served;
     struct asked *asked; /* for statistics */
     uint32_t last_asked;
+    uint32_t detach_request; /* what waits for the sandbox to be up */
 
     /* The streams of a workload that has no caller. */
     struct log_writer *log;
@@ -59,9 +59,9 @@ struct monitor {
     uint64_t active; /* when something happened last, of the monotonic clock */
 
     /* How it ends. */
-    bool over;
-    int status;
     msb_error *error;
+    int status;
+    bool over;
     bool guest_ended; /* by itself: its kernel's last words tell more */
 };
 

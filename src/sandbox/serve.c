@@ -43,17 +43,17 @@ enum served_kind { SERVED_EXEC, SERVED_COPY, SERVED_ATTACHED };
 struct served {
     struct monitor *monitor;
     struct served *next;
-    enum served_kind kind;
     struct connection *connection; /* NULL: gone */
-    uint32_t request;
-    int fds[3];                    /* the client's; -1: none */
     struct guest_process *process; /* of an exec or a copy, while it runs */
     struct loop_source *timer;
+    enum served_kind kind;
+    uint32_t request;
+    int fds[3];    /* the client's; -1: none */
+    int cancel_fd; /* a copy's */
     bool stays;
     bool ended; /* what follows is known */
     uint8_t status, flags;
     /* A copy. */
-    int cancel_fd;
     struct loop_source *cancel;
     struct output *said;
     char *why; /* an exec's too */
@@ -615,10 +615,10 @@ static void fill_stats(const struct monitor *monitor, const struct guest_stats *
     };
 }
 
-void serve_stats(struct monitor *monitor, uint32_t request, const struct guest_stats *guest)
+void serve_stats(struct monitor *monitor, uint32_t request, const struct guest_stats *stats)
 {
     struct asked **link = &monitor->asked, *asked;
-    struct msb_stats stats;
+    struct msb_stats all;
     size_t begin;
 
     while (*link && (*link)->id != request)
@@ -628,9 +628,9 @@ void serve_stats(struct monitor *monitor, uint32_t request, const struct guest_s
         return;
     asked = *link;
     *link = asked->next;
-    fill_stats(monitor, guest, &stats);
+    fill_stats(monitor, stats, &all);
     begin = connection_begin(asked->connection, CONTROL_STATISTICS, asked->request);
-    stats_encode(&asked->connection->output.queue, &stats);
+    stats_encode(&asked->connection->output.queue, &all);
     connection_end(asked->connection, begin);
     free(asked);
 }

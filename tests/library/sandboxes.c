@@ -43,11 +43,23 @@ static char *path_of(const char *name)
     return path;
 }
 
+/* MSB_TEST_ENGINE, or what the library chooses. */
+static void set_engine(msb_vm_builder *builder)
+{
+    enum msb_engine engine = MSB_ENGINE_AUTO;
+    const char *name = getenv("MSB_TEST_ENGINE");
+
+    if (name)
+        assert_int_equal(msb_engine_parse(name, MSB_LENGTH_UNKNOWN, &engine, NULL), 0);
+    msb_vm_builder_set_engine(builder, engine);
+}
+
 static msb_vm_builder *sandbox_builder(const char *name)
 {
     static const char *const env[] = { "PATH=/usr/bin:/bin", "OWN=sandbox", "BOTH=sandbox" };
     msb_vm_builder *builder = msb_vm_builder_new();
 
+    set_engine(builder);
     msb_vm_builder_set_rootfs_host(builder);
     msb_vm_builder_set_memory_mib(builder, 256);
     msb_vm_builder_set_name(builder, name);
@@ -950,6 +962,7 @@ static msb_sandbox *launch_small(const char *name, msb_error **err)
 
     msb_vm_builder_set_rootfs_host(builder);
     msb_vm_builder_set_memory_mib(builder, 64);
+    set_engine(builder);
     msb_vm_builder_set_name(builder, name);
     vm = msb_vm_builder_build(builder, err);
     msb_vm_builder_free(builder);
