@@ -95,9 +95,9 @@ static ssize_t send_part(int socket, const uint8_t *data, size_t size, const int
     if (num_fds) {
         message.msg_control = control.bytes;
         message.msg_controllen = CMSG_SPACE(num_fds * sizeof(int));
-        *CMSG_FIRSTHDR(&message) =
+        control.align =
             (struct cmsghdr){ .cmsg_len = CMSG_LEN(num_fds * sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS };
-        memcpy(CMSG_DATA(CMSG_FIRSTHDR(&message)), fds, num_fds * sizeof(int));
+        memcpy(CMSG_DATA(&control.align), fds, num_fds * sizeof(int));
     }
     return sendmsg(socket, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
 }

@@ -218,7 +218,7 @@ static void encode_exec(struct request *request, const msb_exec_options *options
 static int start(msb_exec *exec, msb_sandbox *sandbox, const msb_exec_options *options, const struct patience *patience,
                  msb_error **err)
 {
-    _cleanup_fd_ int null = open("/dev/null", O_RDWR | O_CLOEXEC), out = -1, errors = -1;
+    _cleanup_fd_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     struct request request = { 0 };
     struct spec spec;
     int theirs[3] = { -1, -1, -1 }, fds[3], result;
@@ -230,15 +230,15 @@ static int start(msb_exec *exec, msb_sandbox *sandbox, const msb_exec_options *o
     encode_exec(&request, options, &spec.process);
     spec_clear(&spec);
     result = prepare_collecting(exec, options, theirs, err);
-    out = theirs[1];
-    errors = theirs[2];
-    if (result < 0) {
-        free(request.writer.data);
-        return -1;
-    }
     for (int i = 0; i < 3; i++)
         fds[i] = theirs[i] >= 0 ? theirs[i] : options->streams[i] >= 0 ? options->streams[i] : null;
-    return send_start(exec, sandbox, &request, fds, 3, patience, err);
+    if (result < 0)
+        free(request.writer.data);
+    else
+        result = send_start(exec, sandbox, &request, fds, 3, patience, err);
+    for (int i = 0; i < 3; i++)
+        cleanup_fd(&theirs[i]);
+    return result;
 }
 
 msb_exec *msb_sandbox_exec(msb_sandbox *sandbox, const msb_exec_options *options, int timeout_ms, int cancel_fd, msb_error **err)

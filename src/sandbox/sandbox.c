@@ -160,7 +160,7 @@ msb_sandbox **msb_sandbox_list(size_t *count, msb_error **err)
 {
     size_t num_names;
     char **names = registry_names(&num_names, err);
-    msb_sandbox **list = names ? calloc(num_names + 1, sizeof(*list)) : NULL;
+    msb_sandbox **list = names ? calloc(num_names + 1, sizeof(msb_sandbox *)) : NULL;
 
     *count = 0;
     if (names && !list)
