@@ -128,7 +128,7 @@ static int run(const struct command *command, int argc, char **argv)
     int status, first;
 
     detach_keys_parse(DETACH_KEYS_DEFAULT, &options.keys, NULL);
-    first = sandbox_operands(command, argc, argv, &options, 1, 1, "sandbox", &status);
+    first = sandbox_operands(command, argc, argv, &options, 1, 1, "a sandbox", &status);
     if (first < 0)
         return status;
     sandbox = msb_sandbox_open(argv[first], &error);

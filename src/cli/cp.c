@@ -96,7 +96,7 @@ static int run(const struct command *command, int argc, char **argv)
 {
     struct place from = { 0 }, to = { 0 };
     msb_error *error = NULL;
-    int status = EXIT_SUCCESS, first = sandbox_operands(command, argc, argv, NULL, 2, 2, "source and target", &status);
+    int status = EXIT_SUCCESS, first = sandbox_operands(command, argc, argv, NULL, 2, 2, "a source and a target", &status);
 
     if (first < 0)
         return status;

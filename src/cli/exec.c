@@ -181,7 +181,7 @@ static const struct option options_table[] = {
 static int run(const struct command *command, int argc, char **argv)
 {
     struct exec_options options = { 0 };
-    int status, first = sandbox_operands(command, argc, argv, &options, 2, INT_MAX, "sandbox and command", &status);
+    int status, first = sandbox_operands(command, argc, argv, &options, 2, INT_MAX, "a sandbox and a command", &status);
 
     if (first >= 0 && !strcmp(argv[first + 1], "--"))
         status = run_in(argv[first], argv + first + 2, &options);

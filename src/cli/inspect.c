@@ -22,7 +22,7 @@ static const struct option options_table[] = { { 0 } };
 static int run(const struct command *command, int argc, char **argv)
 {
     msb_error *error = NULL;
-    int status, first = sandbox_operands(command, argc, argv, NULL, 1, INT_MAX, "sandbox", &status);
+    int status, first = sandbox_operands(command, argc, argv, NULL, 1, INT_MAX, "a sandbox", &status);
     cJSON *array;
 
     if (first < 0)

@@ -46,7 +46,7 @@ static const struct option options_table[] = {
 static int run(const struct command *command, int argc, char **argv)
 {
     struct kill_options options = { 0 };
-    int status, first = sandbox_operands(command, argc, argv, &options, 1, INT_MAX, "sandbox", &status);
+    int status, first = sandbox_operands(command, argc, argv, &options, 1, INT_MAX, "a sandbox", &status);
 
     return first < 0 ? status : sandboxes_each(argv + first, argc - first, kill_one, &options);
 }

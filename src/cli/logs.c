@@ -159,7 +159,7 @@ static const struct option options_table[] = {
 static int run(const struct command *command, int argc, char **argv)
 {
     struct logs_options options = { 0 };
-    int status, first = sandbox_operands(command, argc, argv, &options, 1, 1, "sandbox", &status);
+    int status, first = sandbox_operands(command, argc, argv, &options, 1, 1, "a sandbox", &status);
 
     return first < 0 ? status : sandboxes_each(argv + first, 1, show_log, &options);
 }

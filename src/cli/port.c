@@ -76,7 +76,7 @@ static const struct option options_table[] = { { 0 } };
 static int run(const struct command *command, int argc, char **argv)
 {
     msb_error *error = NULL;
-    int status, first = sandbox_operands(command, argc, argv, NULL, 1, 2, "sandbox", &status);
+    int status, first = sandbox_operands(command, argc, argv, NULL, 1, 2, "a sandbox", &status);
 
     if (first < 0)
         return status;

@@ -65,12 +65,13 @@ static void append(char *text, size_t size, const char *word)
 static void put_command(struct table *table, const cJSON *info, bool whole)
 {
     const cJSON *config = cJSON_GetObjectItemCaseSensitive(info, "config");
-    const cJSON *path = cJSON_GetObjectItemCaseSensitive(config, "exec_path"), *arg;
+    const cJSON *path = cJSON_GetObjectItemCaseSensitive(config, "exec_path");
+    const cJSON *args = cJSON_GetObjectItemCaseSensitive(config, "args");
     char text[4096] = "";
 
     if (!cJSON_IsNull(path)) {
         append(text, sizeof(text), cJSON_IsString(path) ? path->valuestring : "?");
-        cJSON_ArrayForEach(arg, cJSON_GetObjectItemCaseSensitive(config, "args"))
+        for (const cJSON *arg = args ? args->child : NULL; arg; arg = arg->next)
             append(text, sizeof(text), cJSON_IsString(arg) ? arg->valuestring : "?");
     }
     if (!*text)
@@ -106,11 +107,10 @@ static void put_status(struct table *table, const cJSON *info, uint64_t now)
 
 static void put_ports(struct table *table, const cJSON *info)
 {
-    const cJSON *item;
+    const cJSON *ports = cJSON_GetObjectItemCaseSensitive(info, "ports");
     char text[1024] = "";
 
-    cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(info, "ports"))
-    {
+    for (const cJSON *item = ports ? ports->child : NULL; item; item = item->next) {
         msb_port *port = cJSON_IsString(item) ? msb_port_parse(item->valuestring, MSB_LENGTH_UNKNOWN, NULL) : NULL;
         _cleanup_free_ char *address = port ? msb_port_address(port) : NULL;
         size_t length = strlen(text);
@@ -222,7 +222,7 @@ static int run(const struct command *command, int argc, char **argv)
     size_t count = 0, found = 0;
     int status, result = -1;
 
-    if (sandbox_operands(command, argc, argv, &options, 0, 0, "sandbox", &status) < 0)
+    if (sandbox_operands(command, argc, argv, &options, 0, 0, "a sandbox", &status) < 0)
         return status;
     sandboxes = msb_sandbox_list(&count, &error);
     if (sandboxes)

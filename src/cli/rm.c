@@ -56,7 +56,7 @@ static const struct option options_table[] = {
 static int run(const struct command *command, int argc, char **argv)
 {
     struct rm_options options = { 0 };
-    int status, first = sandbox_operands(command, argc, argv, &options, 1, INT_MAX, "sandbox", &status);
+    int status, first = sandbox_operands(command, argc, argv, &options, 1, INT_MAX, "a sandbox", &status);
 
     if (first < 0)
         return status;

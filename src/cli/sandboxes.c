@@ -17,7 +17,7 @@ int sandbox_operands(const struct command *command, int argc, char **argv, void 
     if (first < 0)
         return -1;
     if (argc - first < min)
-        fail(&error, MSB_ERR_INVALID, "there is no %s; name one", what);
+        fail(&error, MSB_ERR_INVALID, "name %s", what);
     else if (argc - first > max)
         refuse(&error, "argument", text_of(argv[first + max], MSB_LENGTH_UNKNOWN), "is one too many");
     else

@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 /* Reads the options, and refuses fewer or more other arguments than it says. Returns the index of the first of them, or -1 as
-   command_options(). what names one of them in a refusal: "sandbox". */
+   command_options(). what says what is missing where there are too few: "a sandbox". */
 int sandbox_operands(const struct command *command, int argc, char **argv, void *target, int min, int max, const char *what,
                      int *status);
 

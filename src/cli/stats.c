@@ -297,7 +297,7 @@ static int run(const struct command *command, int argc, char **argv)
 {
     struct stats_options options = { 0 };
     msb_error *error = NULL;
-    int status, first = sandbox_operands(command, argc, argv, &options, 0, INT_MAX, "sandbox", &status);
+    int status, first = sandbox_operands(command, argc, argv, &options, 0, INT_MAX, "a sandbox", &status);
     struct watch watch = { .options = &options };
 
     if (first < 0)

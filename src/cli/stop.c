@@ -83,7 +83,7 @@ static const struct option options_table[] = {
 static int run(const struct command *command, int argc, char **argv)
 {
     struct stop_options options = { .grace = (uint64_t)DEFAULT_GRACE_SECONDS * NS_PER_SECOND };
-    int status, first = sandbox_operands(command, argc, argv, &options, 1, INT_MAX, "sandbox", &status);
+    int status, first = sandbox_operands(command, argc, argv, &options, 1, INT_MAX, "a sandbox", &status);
 
     return first < 0 ? status : stop_all(argv + first, argc - first, &options);
 }

@@ -26,7 +26,7 @@ static const struct option options_table[] = { { 0 } };
 
 static int run(const struct command *command, int argc, char **argv)
 {
-    int status, first = sandbox_operands(command, argc, argv, NULL, 1, INT_MAX, "sandbox", &status);
+    int status, first = sandbox_operands(command, argc, argv, NULL, 1, INT_MAX, "a sandbox", &status);
 
     return first < 0 ? status : sandboxes_each(argv + first, argc - first, wait_one, NULL);
 }

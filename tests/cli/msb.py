@@ -346,6 +346,49 @@ class Doctor(unittest.TestCase):
         self.assertEqual(msb("doctor", "--jsn").stderr, b'msb: unknown option "--jsn"; did you mean "--json"? (see "msb doctor --help")\n')
 
 
+class Sandboxes(Scratch):
+    """The commands that deal with sandboxes, where there are none."""
+
+    def msb(self, *args):
+        return msb(*args, cwd=self.root, env={"PATH": "/bin", "XDG_RUNTIME_DIR": self.root + "/data", "XDG_STATE_HOME": self.root + "/upper"})
+
+    def test_there_are_none(self):
+        for args, out in ((["ps"], b"NAME   COMMAND   CREATED   STATUS   PORTS\n"), (["ps", "-aq"], b""), (["ps", "--json"], b"[]\n"),
+                          (["stats", "--once", "--json"], b"[]\n"), (["rm", "-f", "none"], b"")):
+            result = self.msb(*args)
+            self.assertEqual((result.returncode, result.stdout, result.stderr), (0, out, b""), args)
+        for args in (["exec", "none", "true"], ["attach", "none"], ["logs", "none"], ["inspect", "none"], ["port", "none"], ["stats", "none"],
+                     ["cp", "none:/x", "."], ["wait", "none"], ["stop", "none"], ["kill", "none"], ["rm", "none"]):
+            result = self.msb(*args)
+            self.assertEqual((result.returncode, result.stderr), (125, b'msb: there is no sandbox "none"\n'), args)
+
+    def test_mistakes(self):
+        cases = [
+            (["exec"], "name a sandbox and a command"),
+            (["exec", "one"], "name a sandbox and a command"),
+            (["exec", "--tmeout=1", "one", "true"], 'unknown option "--tmeout"; did you mean "--timeout"?'),
+            (["exec", "--timeout=soon", "one", "true"], '--timeout: duration "soon" is none; write it as 10s, 5m or 1h30m'),
+            (["attach"], "name a sandbox"),
+            (["attach", "one", "two"], 'argument "two" is one too many'),
+            (["attach", "--detach-keys=ab", "one"], '--detach-keys: keys "ab" are none; write characters or ctrl- and a letter or one of @[\\]^_, '
+             'with commas between, such as ctrl-p,ctrl-q'),
+            (["logs", "one", "two"], 'argument "two" is one too many'),
+            (["logs", "-n", "-1", "one"], '-n: number "-1" is no number of lines; write one, or "all"'),
+            (["ps", "one"], 'argument "one" is one too many'),
+            (["cp", "one:/x"], "name a source and a target"),
+            (["cp", "x", "y"], "neither of the two is in a sandbox; write NAME:PATH"),
+            (["cp", "one:/x", "two:/x"], "one of the two must be on this machine"),
+            (["cp", "one:", "x"], 'place "one:" has no path; write NAME:PATH'),
+            (["stop"], "name a sandbox"),
+            (["stop", "-t", "-1", "one"], '-t: duration "-1" is none; write it as 10s, 5m or 1h30m'),
+            (["kill", "-s", "TERMINATE", "one"], '-s: signal "TERMINATE" is none; write a name, such as TERM, or a number from 1 to 64'),
+            (["rm"], "name a sandbox"),
+        ]
+        for args, message in cases:
+            result = self.msb(*args)
+            self.assertEqual((result.returncode, result.stderr.decode()), (125, f'msb: {message} (see "msb {args[0]} --help")\n'), args)
+
+
 class Documentation(unittest.TestCase):
     def test_help(self):
         self.assertEqual(msb("--help").returncode, 0)
