@@ -62,7 +62,7 @@ static int inside(int times)
     return 0;
 }
 
-static void die(const char *what, const msb_error *error)
+static _Noreturn void die(const char *what, const msb_error *error)
 {
     fprintf(stderr, "bench-exec: %s: %s\n", what, msb_error_message(error));
     exit(1);

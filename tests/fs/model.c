@@ -54,7 +54,7 @@ static unsigned pick(unsigned count)
     return (unsigned)(next_random() % count);
 }
 
-static _Noreturn void differ(const char *format, ...)
+__attribute__((format(printf, 1, 2))) static _Noreturn void differ(const char *format, ...)
 {
     va_list args;
 

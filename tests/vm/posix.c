@@ -467,7 +467,8 @@ static void run_line(char *line, struct answer *a)
     exit(2);
 }
 
-static void do_line(struct answer *a, char copy[LINE_MAX_SIZE], const char *format, va_list args)
+__attribute__((format(printf, 3, 0))) static void do_line(struct answer *a, char copy[LINE_MAX_SIZE], const char *format,
+                                                          va_list args)
 {
     char line[LINE_MAX_SIZE];
 
