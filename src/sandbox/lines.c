@@ -13,7 +13,7 @@
 
 enum {
     LINE_SIZE = 512, /* longer lines are cut */
-    LINES_KEPT = 24,
+    LINES_KEPT = 64,
 };
 
 struct lines {
@@ -127,6 +127,17 @@ void lines_find(struct lines *lines, const char *text)
 const char *lines_found(const struct lines *lines)
 {
     return *lines->found ? lines->found : NULL;
+}
+
+const char *lines_search(const struct lines *lines, const char *text)
+{
+    for (size_t i = lines->count > LINES_KEPT ? lines->count - LINES_KEPT : 0; i < lines->count; i++) {
+        const char *at = strstr(lines->kept[i % LINES_KEPT], text);
+
+        if (at)
+            return at;
+    }
+    return NULL;
 }
 
 const char *lines_last(const struct lines *lines)

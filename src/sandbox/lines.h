@@ -21,6 +21,9 @@ void lines_drain(struct lines *lines);
 const char *lines_found(const struct lines *lines);
 void lines_find(struct lines *lines, const char *text);
 
+/* The first one of the last lines that has the text, from there on; NULL when none has. */
+const char *lines_search(const struct lines *lines, const char *text);
+
 /* The last line; NULL when there was none. */
 const char *lines_last(const struct lines *lines);
 

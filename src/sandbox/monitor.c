@@ -289,14 +289,16 @@ static void on_connection(struct loop_source *source, int fd, uint32_t events, v
 
 /* ---- The processes of the VM ------------------------------------------------------------------------------------------------------ */
 
-/* What the guest kernel's console says about an engine that ended: by itself, it ends when the guest resets. */
+/* What the guest kernel's console says about an engine that ended: by itself, it ends when the guest resets. PID 1 says why it reset
+   the machine there, where it cannot over its connection. */
 static int fail_guest(struct monitor *monitor, msb_error **err)
 {
-    const char *panic = lines_found(monitor->console);
+    const char *panic = lines_found(monitor->console), *init = lines_search(monitor->console, "init: ");
 
     monitor->guest_ended = true;
-    return panic ? fail(err, MSB_ERR_VM, "the guest's kernel panicked: %s", panic)
-                 : fail(err, MSB_ERR_VM, "the guest ended before its workload did");
+    if (panic)
+        return fail(err, MSB_ERR_VM, "the guest's kernel panicked: %s", panic);
+    return fail(err, MSB_ERR_VM, "the guest ended before its workload did%s%s", init ? ": " : "", init ? init : "");
 }
 
 static void end_with_child(struct monitor *monitor, struct one_child *child)

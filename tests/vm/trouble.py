@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-from harness import equal, expect, test
+from harness import equal, expect, only, test
 
 
 @contextlib.contextmanager
@@ -146,16 +146,38 @@ sys.stdin.read()
 """  # until its input is closed
 
 
+@contextlib.contextmanager
+def descriptors_on_their_way(count):
+    """Of the user's and of the one that devices and engines are, in sockets that nobody reads."""
+    with contextlib.ExitStack() as stack:
+        for uid in {os.getuid(), os.getuid() or NOBODY}:
+            holder = stack.enter_context(subprocess.Popen([sys.executable, "-c", HOLD, str(uid), str(count)], stdin=subprocess.PIPE,
+                                                          stdout=subprocess.PIPE))
+            equal(holder.stdout.readline(), b"held\n")
+        yield
+
+
+def with_limit(t, option, limit):
+    return subprocess.run(["sh", "-c", f'ulimit {option} {limit}; exec "$@"', "sh",
+                           *t.command("--rootfs", "host", "--scope", "none", "echo", "hello")],
+                          stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+
+
 @test
 def descriptors_on_their_way_elsewhere_keep_no_machine_from_starting(t):
     """Linux counts those in all sockets of a user against the sender's limit of open files: a socket that nobody reads, or that
     somebody floods, must not keep devices and engines from sending each other theirs."""
-    with contextlib.ExitStack() as stack:
-        for uid in {os.getuid(), os.getuid() or NOBODY}:
-            holder = stack.enter_context(subprocess.Popen([sys.executable, "-c", HOLD, str(uid), "600"], stdin=subprocess.PIPE,
-                                                          stdout=subprocess.PIPE))
-            equal(holder.stdout.readline(), b"held\n")
-        done = subprocess.run(["sh", "-c", 'ulimit -Sn 256; exec "$@"', "sh", *t.command("--rootfs", "host", "echo", "hello")],
-                              stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
-        expect(done, 0)
-        equal(done.stdout, b"hello\n")
+    with descriptors_on_their_way(600):
+        done = with_limit(t, "-Sn", 256)
+    expect(done, 0)
+    equal(done.stdout, b"hello\n")
+
+
+@test
+@only("uml")
+def a_guest_without_its_devices_says_so(t):
+    """Its kernel cannot send them the descriptors that they need, since nobody may go beyond the hard limit."""
+    with descriptors_on_their_way(600):
+        done = with_limit(t, "-n", 512)
+    expect(done, 125, "the guest ended before its workload did: init: connect to the host's vsock port 1: No such device")
+    expect(done, 125, "probe with driver virtio-uml failed with error -109")

@@ -131,6 +131,7 @@ static void add_all(struct arguments *a, const struct engine_vm *vm, int memory)
     add(a, "uml_dir=/"); /* it would keep its process id below; it cannot, and goes on without */
     add(a, "stderr=1");  /* the kernel's log goes to standard error, which is the console's pipe */
     add(a, "console=stderr0");
+    add(a, "printk.always_kmsg_dump=1"); /* stderr0 ends with the kernel's boot: a reset says the log, as a panic does */
     /* Without the whole log, what ends the kernel: it also says, as an error, that it has no directory for its process id. */
     add(a, vm->kernel_log ? "ignore_loglevel" : "quiet");
     if (!vm->kernel_log)
