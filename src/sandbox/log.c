@@ -15,6 +15,11 @@ msb_log_reader *msb_sandbox_log(const msb_sandbox *sandbox, msb_error **err)
         fail(err, MSB_ERR_NO_MEMORY, "out of memory");
     if (!reader)
         return NULL;
+    /* One in the foreground has none. */
+    if (access(directory, F_OK) < 0 && errno == ENOENT) {
+        free(reader);
+        return FAIL_NULL(fail(err, MSB_ERR_NOT_FOUND, "the sandbox \"%s\" has no log", msb_sandbox_name(sandbox)));
+    }
     reader->reader = log_reader_new(directory, true, err);
     if (!reader->reader) {
         free(reader);

@@ -307,7 +307,7 @@ static void a_command_can_have_a_timeout(void **state)
     msb_exec *exec;
 
     (void)state;
-    msb_exec_options_set_timeout_ms(options, 500);
+    msb_exec_options_set_timeout_ms(options, 2000);
     exec = begin_exec(shared, options);
     assert_int_equal(finish_exec(exec), 128 + SIGKILL);
     assert_true(msb_exec_timed_out(exec));
@@ -598,7 +598,7 @@ static void figures_are_what_they_are(void **state)
     assert_true(before.memory_limit == 256ULL << 20 && before.num_vcpus == 1);
     assert_in_range(before.memory_total, 100 << 20, 256 << 20);
     assert_true(before.memory_used < before.memory_total);
-    assert_in_range(before.memory_held, 1 << 20, 1 << 30);
+    assert_in_range(before.memory_held, 1 << 20, 2ULL << 30);
     assert_run(shared,
                "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; cat /usr/bin/* 2>/dev/null | head -c 20000000 >/dev/null", 0,
                "");
@@ -887,6 +887,7 @@ static void one_in_the_foreground_is_found_too(void **state)
     msb_vm_builder *builder = sandbox_builder("front");
     msb_error *error = NULL;
     msb_sandbox *sandbox;
+    msb_exec *exec;
     msb_vm *vm;
     int out[2];
     char line[16];
@@ -908,6 +909,14 @@ static void one_in_the_foreground_is_found_too(void **state)
     assert_null(msb_vm_launch(vm, 0, PATIENCE, NO_CANCEL, &error));
     assert_error(error, MSB_ERR_STATE, "running");
     error = NULL;
+    assert_null(msb_sandbox_log(sandbox, &error));
+    assert_error(error, MSB_ERR_NOT_FOUND, "has no log");
+    error = NULL;
+    exec = msb_sandbox_attach(sandbox, -1, -1, -1, PATIENCE, NO_CANCEL, NULL);
+    assert_int_equal(msb_exec_wait(exec, PATIENCE, NO_CANCEL, &error), -1);
+    assert_error(error, MSB_ERR_STATE, "in the foreground");
+    error = NULL;
+    msb_exec_free(exec);
     assert_int_equal(msb_vm_stop(vm, 10000, NULL), 0);
     if (msb_vm_wait(vm, &error) != 2)
         fail_msg("%s", msb_error_message(error));
