@@ -204,7 +204,7 @@ def udp_with_extension(address, kind):
 
 
 def converse(s, address, port=PORT):
-    s.settimeout(3)
+    s.settimeout(10)
     try:
         s.connect((address, port))
         s.send(HELLO)

@@ -310,7 +310,7 @@ def send_and_end(s, message):
         pass  # the reader sees it, too
 
 
-def tcp(address, port, message=b"hello", timeout=3):
+def tcp(address, port, message=b"hello", timeout=10):
     """Connects and has a message echoed: what came back, or how it failed."""
     with socket.socket(family_of(address), socket.SOCK_STREAM) as s:
         s.settimeout(timeout)
@@ -328,7 +328,7 @@ def tcp(address, port, message=b"hello", timeout=3):
             return classify_error(error)
 
 
-def udp(address, port, message=b"hello", timeout=3):
+def udp(address, port, message=b"hello", timeout=10):
     with socket.socket(family_of(address), socket.SOCK_DGRAM) as s:
         s.settimeout(timeout)
         try:
@@ -347,7 +347,7 @@ def checksum(data):
     return ~total & 0xffff
 
 
-def ping(address, payload=b"hello", timeout=3):
+def ping(address, payload=b"hello", timeout=10):
     """Echoes by a raw socket, which sees refusals, too."""
     v6 = ":" in address
     with socket.socket(family_of(address), socket.SOCK_RAW, socket.IPPROTO_ICMPV6 if v6 else socket.IPPROTO_ICMP) as s:
@@ -371,7 +371,7 @@ def ping(address, payload=b"hello", timeout=3):
             return classify_error(error)
 
 
-def resolve(name, server, kind=1, timeout=3):
+def resolve(name, server, kind=1, timeout=10):
     """A DNS query as a stub resolver sends it: the addresses, or the response code, or how it failed."""
     question = b"".join(bytes([len(label)]) + label.encode() for label in name.split(".")) + b"\0" + struct.pack("!HH", kind, 1)
     answer = udp(server, 53, struct.pack("!6H", 7, 0x100, 1, 0, 0, 0) + question, timeout)
