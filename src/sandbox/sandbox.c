@@ -168,6 +168,7 @@ msb_sandbox **msb_sandbox_list(size_t *count, msb_error **err)
     if (list && open_all(list, count, names, num_names, err) < 0) {
         msb_sandbox_list_free(list, *count);
         list = NULL;
+        *count = 0;
     }
     free_strings(names, num_names);
     return list;
