@@ -33,7 +33,7 @@ def a_signal_ends_the_workload(t):
 @test
 def a_signal_before_the_guest_is_up(t):
     process = t.start("--rootfs", "host", "sleep", "1000")
-    time.sleep(0.2)
+    t.sleep(0.2)
     process.send_signal(signal.SIGTERM)
     equal(process.wait(5), 128 + 15)
     for stream in process.stdin, process.stdout, process.stderr:
