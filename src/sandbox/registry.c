@@ -183,7 +183,6 @@ static char *judge(const struct user *user, const char *name, int directory, msb
 static int check_free(const struct user *user, const char *name, msb_error **err)
 {
     _cleanup_fd_ int directory = openat(user->runtime, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    _cleanup_free_ char *json = NULL;
     msb_error *error = NULL;
 
     if (directory < 0 && errno == ENOENT)
@@ -192,7 +191,8 @@ static int check_free(const struct user *user, const char *name, msb_error **err
         return fail_errno(err, "open the directory of the sandbox \"%s\"", name);
     if (has_monitor(directory))
         return fail(err, MSB_ERR_IN_USE, "name \"%s\" is taken by a sandbox that runs; choose another, or stop that one", name);
-    json = judge(user, name, directory, &error);
+    /* It may be gone afterwards. */
+    free(judge(user, name, directory, &error));
     if (error)
         return fail_with(err, error);
     if (!same_file(directory, user->runtime, name))
