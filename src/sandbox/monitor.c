@@ -322,22 +322,33 @@ static void on_follower_timer(struct loop_source *source, int fd, uint32_t event
     end_with_child(monitor, monitor->follower);
 }
 
-/* A device ends by itself, with status 0, when the engine hangs up: then the engine's end is on its way, and tells why. */
+static bool all_have_ended(const struct children *children)
+{
+    for (size_t i = 0; i < children->num; i++)
+        if (!children->list[i].ended)
+            return false;
+    return true;
+}
+
+/* When one of them ends, the others follow by themselves: a device ends with status 0 when the engine hangs up, and the engine, or the
+   guest in it, when a device does. The kernel closes the descriptors of one that is killed before it says that it has ended, so that who
+   follows may be seen first. So only one that cannot have followed is blamed at once; else all are heard, for a second at most. */
 static void on_child_ended(struct one_child *child, void *data)
 {
     enum { PATIENCE = 1000000000 /* ns */ };
     struct monitor *monitor = data;
+    bool is_engine = child == monitor->launched.engine;
 
-    if (child == monitor->launched.engine || child->code != CLD_EXITED || child->status != 0) {
+    if (child->code != CLD_EXITED || (!is_engine && child->status != 0)) {
         end_with_child(monitor, child);
         return;
     }
-    if (monitor->follower_timer)
-        return;
-    monitor->follower = child;
-    monitor->follower_timer = loop_timer(monitor->loop, PATIENCE, on_follower_timer, monitor, NULL);
-    if (!monitor->follower_timer)
-        end_with_child(monitor, child);
+    if (!monitor->follower || is_engine)
+        monitor->follower = child;
+    if (!monitor->follower_timer && !all_have_ended(&monitor->children))
+        monitor->follower_timer = loop_timer(monitor->loop, PATIENCE, on_follower_timer, monitor, NULL);
+    if (!monitor->follower_timer || all_have_ended(&monitor->children))
+        end_with_child(monitor, monitor->follower);
 }
 
 static void on_child_reported(struct one_child *child, msb_error *error, void *data)

@@ -28,7 +28,7 @@ struct monitor {
     struct loop_source *stop_timer;
     unsigned options;           /* enum launch_option */
     int output;                 /* the console_output file; -1: none */
-    struct one_child *follower; /* a device that ended after the engine, it seems */
+    struct one_child *follower; /* one that ended after another, it seems */
     struct loop_source *follower_timer;
     bool guest_ready, workload_started, workload_over, guest_finished;
     bool up, stopping; /* its life as others see it */
