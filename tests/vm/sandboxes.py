@@ -817,6 +817,46 @@ def killed_while_it_starts_and_while_it_stops(t):
 
 
 @test
+@only("uml")
+def its_engine_and_devices_are_killed_while_it_starts_and_stops(t):
+    names = ["linux", "fs", "vsock", "platform"]
+    failed = 0
+    with Sandboxes(t) as msb:
+        for name in names:
+            for delay in 0, 0.05:
+                with running(msb.start("run", "-d", "--name", "one", "--engine", t.engine, "--rootfs", "host", "-m", "96m")) as process:
+                    processes = {}
+                    while process.poll() is None and not any(name in command for command in list(processes.values())[1:]):
+                        with contextlib.suppress(AssertionError, FileNotFoundError, ProcessLookupError):
+                            processes = processes_of(msb.monitor("one"))
+                    time.sleep(delay)
+                    with contextlib.suppress(ProcessLookupError, IndexError):
+                        os.kill(one_of(processes, name), signal.SIGKILL)
+                    status = process.wait(20)
+                    assert status in (0, 125), status
+                failed += status == 125
+                if status == 0:  # it was up already
+                    msb("rm", "-f", "one")
+                equal(wait_gone(processes, 5), [])
+                equal(msb.names(all_of_them=True), [])
+                equal(msb.left_behind(), [])
+        assert failed, "none was killed while it started"
+        for name in names:
+            msb.up("one", "sh", "-c", "trap 'sleep 0.1; exit 0' TERM; while :; do sleep 0.1; done")
+            processes = processes_of(msb.monitor("one"))
+            with running(msb.start("stop", "one")) as process:
+                time.sleep(0.05)
+                with contextlib.suppress(ProcessLookupError, IndexError):
+                    os.kill(one_of(processes, name), signal.SIGKILL)
+                process.wait(20)
+            equal(wait_gone(processes, 5), [])
+            equal(msb.names(), [])
+            assert msb.info("one")["state"] in ("exited", "failed")
+            msb.output("rm", "one")
+            equal(msb.left_behind(), [])
+
+
+@test
 def many_at_once(t):
     """Started, listed, used and stopped in parallel: each command sees whole states only."""
     count = 50 if LONG else 12
