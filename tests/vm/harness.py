@@ -124,7 +124,7 @@ class Context:
 
 def expect(done, status, stderr=None):
     """The status and, where given, a part of the standard error."""
-    assert done.returncode == status, f"status {done.returncode}, not {status}: {done.stderr!r}"
+    assert done.returncode == status, f"status {done.returncode}, not {status}: {done.stderr!r}, {done.stdout[-1000:]!r}"
     if stderr is not None:
         assert stderr.encode() in done.stderr, f"no {stderr!r} in {done.stderr!r}"
 

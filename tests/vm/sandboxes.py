@@ -810,7 +810,7 @@ def killed_while_it_starts_and_while_it_stops(t):
                 time.sleep(delay)
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(one_of(processes, "msb-monitor"), signal.SIGKILL)
-                equal(process.wait(20), 0)
+                assert process.wait(20) in (0, 125)  # its answer may have been on the way
             equal(wait_gone(processes, 5), [])
             equal(msb.names(), [])
             msb.output("rm", "one")

@@ -118,6 +118,8 @@ mkdir away && mv tree/socket away && touch -r fromtar/tree tree
 python3 /tmp/compare.py tree fromtar/tree
 mv away/socket tree
 rsync -aAXH --numeric-ids tree/ fromrsync/
+# rsync 3.5.0 mostly loses the time of the top directory, on any file system.
+touch -r tree fromrsync
 python3 /tmp/compare.py tree fromrsync
 test -z "$(rsync -aAXHni --numeric-ids --delete tree/ fromrsync/)"
 """)
