@@ -499,13 +499,6 @@ bool nic_is_congested(const struct nic *nic)
     return nic->backlog;
 }
 
-bool nic_is_up(const struct nic *nic)
-{
-    const struct virtqueue *queue = vhost_user_queue(nic->vhost_user, QUEUE_RECEIVE);
-
-    return queue && !queue->broken;
-}
-
 const struct nic_counters *nic_counters(const struct nic *nic)
 {
     return &nic->counters;

@@ -33,9 +33,6 @@ void nic_flush(struct nic *nic);
 /* Whether frames wait for the guest: who can hold back should. */
 bool nic_is_congested(const struct nic *nic);
 
-/* Whether the guest's driver is there and takes frames. */
-bool nic_is_up(const struct nic *nic);
-
 struct nic_counters {
     uint64_t received_frames, received_bytes; /* from the guest */
     uint64_t sent_frames, sent_bytes;         /* to the guest */

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
@@ -84,6 +85,11 @@ static int read_memory(void)
 {
     return (int)syscall(SYS_process_vm_readv, parent, NULL, 0, NULL, 0, 0);
 }
+
+static int type_into_terminal(void)
+{
+    return ioctl(0, TIOCSTI, "x");
+}
 #endif
 
 static int make_internet_socket(void)
@@ -148,14 +154,22 @@ static int become_another(void)
 static void calls(void **state)
 {
     static attempt *const attempts[] = {
-        execute,           make_internet_socket,
-        make_unix_socket,  make_packet_socket_pair,
-        connect_somewhere, kill_parent,
-        make_namespace,    mount_something,
-        change_mode,       make_link,
-        take_descriptor,   become_another,
-#ifndef __SANITIZE_ADDRESS__ /* whose leak check does all three */
-        make_process,      trace,
+        execute,
+        make_internet_socket,
+        make_unix_socket,
+        make_packet_socket_pair,
+        connect_somewhere,
+        kill_parent,
+        make_namespace,
+        mount_something,
+        change_mode,
+        make_link,
+        take_descriptor,
+        become_another,
+#ifndef __SANITIZE_ADDRESS__ /* whose own calls these are */
+        make_process,
+        trace,
+        type_into_terminal,
         read_memory,
 #endif
     };
