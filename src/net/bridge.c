@@ -89,10 +89,7 @@ static void frame_from_outside(void *data, const uint8_t *frame, size_t size)
         return;
     }
     track_incoming(b, &p);
-    if (p.is_bare_ack)
-        nic_deliver_ack(b->nic, frame, size);
-    else
-        nic_deliver(b->nic, frame, size);
+    nic_deliver(b->nic, frame, size);
 }
 
 static void frame_from_member(void *data, struct in_addr member, const uint8_t *frame, size_t size)

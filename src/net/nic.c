@@ -8,14 +8,11 @@
  * done there, and everybody behind sees only the copy.
  *
  * The driver hears late of what was sent, since hearing of it costs it an interrupt: it looks itself when it is interrupted for something
- * that it receives, which is soon in most conversations. So the interrupt waits for a millisecond, and for longer when there was something to
- * receive meanwhile; unless much was sent, which counts against what a sender may have on its way.
+ * that it receives, which is soon in most conversations. So the interrupt waits for a millisecond, and for longer when there was something to receive meanwhile;
+ * unless much was sent, which counts against what a sender may have on its way.
  *
  * Reception: a frame is written into as many chains as it takes (5.1.6.4), which the driver sees all at once. When chains run out, the
  * frame waits in the backlog, half-written as it may be, and goes on when the driver kicks.
- *
- * libslirp acknowledges each segment at once. When the driver has just sent a little, a request most often, the answer is not far, and the
- * acknowledgement's interrupt waits for it, but not for long.
  */
 #include "net/nic.h"
 
@@ -41,8 +38,6 @@ enum {
     TELL_AFTER_NS = 1000000,
     TELL_ANYWAY_NS = 10000000, /* should the driver not have looked after all */
     UNMENTIONED_BYTES_MAX = 96 << 10,
-    HOLD_ACK_NS = 200000,
-    LITTLE_BYTES = 4096,
 };
 
 _Static_assert(sizeof(struct virtio_net_hdr_v1) == HEADER_SIZE, "virtio 1.2, section 5.1.6");
@@ -81,15 +76,12 @@ struct nic {
 
     int timer;
     struct loop_source *timer_source;
-    long timer_ns; /* what it was set to; 0: it does not run */
+    bool timer_runs;
     /* What was sent and the driver has not been told of. */
     unsigned unmentioned_chains;
     size_t unmentioned_bytes;
     bool told_by_frames; /* only that it has received something since then */
-    /* Since the driver was last told of what it received. */
-    size_t sent_bytes;
-    bool delivered;
-    bool urgent; /* more than acknowledgements that can wait */
+    bool delivered;      /* since the last nic_flush() */
 
     struct filling filling;
     struct waiting *backlog, **backlog_end;
@@ -145,7 +137,6 @@ static void transmit(struct nic *nic, struct virtqueue *queue)
     virtqueue_push(queue, nic->chain.head, 0);
     nic->unmentioned_chains++;
     nic->unmentioned_bytes += size;
-    nic->sent_bytes += size;
     if (size == 0) {
         nic->counters.bad_frames++;
         return;
@@ -175,27 +166,9 @@ static void start_timer(struct nic *nic, long nanoseconds)
 {
     const struct itimerspec when = { .it_value = { .tv_nsec = nanoseconds } };
 
-    if (nic->timer_ns && nic->timer_ns <= nanoseconds)
-        return;
-    if (timerfd_settime(nic->timer, 0, &when, NULL) < 0)
+    if (!nic->timer_runs && timerfd_settime(nic->timer, 0, &when, NULL) < 0)
         log_error("set the network card's timer: %m");
-    nic->timer_ns = nanoseconds;
-}
-
-static void tell_of_received(struct nic *nic)
-{
-    struct virtqueue *queue = vhost_user_queue(nic->vhost_user, QUEUE_RECEIVE);
-
-    if (nic->delivered) {
-        nic->told_by_frames = true;
-        nic->unmentioned_chains = 0;
-        nic->unmentioned_bytes = 0;
-    }
-    nic->delivered = false;
-    nic->urgent = false;
-    nic->sent_bytes = 0;
-    if (queue)
-        virtqueue_notify(queue);
+    nic->timer_runs = true;
 }
 
 static void timer_fired(struct loop_source *source, int fd, uint32_t events, void *data)
@@ -207,9 +180,7 @@ static void timer_fired(struct loop_source *source, int fd, uint32_t events, voi
     (void)source, (void)events;
     if (read(fd, &count, sizeof(count)) != sizeof(count))
         return;
-    nic->timer_ns = 0;
-    if (nic->delivered)
-        tell_of_received(nic);
+    nic->timer_runs = false;
     if (!queue || queue->broken)
         return;
     if (!nic->told_by_frames) {
@@ -398,7 +369,7 @@ static void drain(struct nic *nic, struct virtqueue *queue)
     while (nic->backlog && virtqueue_enable_kicks(queue, true));
 }
 
-static void deliver(struct nic *nic, const uint8_t *frame, size_t size)
+void nic_deliver(struct nic *nic, const uint8_t *frame, size_t size)
 {
     struct virtqueue *queue = vhost_user_queue(nic->vhost_user, QUEUE_RECEIVE);
 
@@ -416,26 +387,18 @@ static void deliver(struct nic *nic, const uint8_t *frame, size_t size)
         give_up_filling(nic, queue);
 }
 
-void nic_deliver(struct nic *nic, const uint8_t *frame, size_t size)
-{
-    nic->urgent = true;
-    deliver(nic, frame, size);
-}
-
-void nic_deliver_ack(struct nic *nic, const uint8_t *frame, size_t size)
-{
-    /* After nothing, it opens the window for a sender that waits. */
-    if (nic->sent_bytes == 0 || nic->sent_bytes > LITTLE_BYTES)
-        nic->urgent = true;
-    deliver(nic, frame, size);
-}
-
 void nic_flush(struct nic *nic)
 {
-    if (nic->delivered && !nic->urgent)
-        start_timer(nic, HOLD_ACK_NS);
-    else
-        tell_of_received(nic);
+    struct virtqueue *queue = vhost_user_queue(nic->vhost_user, QUEUE_RECEIVE);
+
+    if (nic->delivered) {
+        nic->told_by_frames = true;
+        nic->unmentioned_chains = 0;
+        nic->unmentioned_bytes = 0;
+    }
+    nic->delivered = false;
+    if (queue)
+        virtqueue_notify(queue);
 }
 
 static void receive_ready(struct nic *nic, struct virtqueue *queue)

@@ -27,9 +27,6 @@ void nic_free(struct nic *nic);
 /* A frame for the guest. It is copied; when the guest takes none, it waits, and when too much waits, it is lost. */
 void nic_deliver(struct nic *nic, const uint8_t *frame, size_t size);
 
-/* The same for an acknowledgement. If it is of little, the guest hears of it with the next frame that is none, or shortly after. */
-void nic_deliver_ack(struct nic *nic, const uint8_t *frame, size_t size);
-
 /* Tells the guest of everything delivered since the last call. */
 void nic_flush(struct nic *nic);
 

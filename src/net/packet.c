@@ -93,7 +93,6 @@ static enum reason parse_tcp(struct packet *p)
     p->source_port = ntohs(tcp.th_sport);
     p->destination_port = ntohs(tcp.th_dport);
     p->tcp_flags = tcp.th_flags;
-    p->is_bare_ack = tcp.th_flags == TH_ACK && !p->is_fragment && p->end - p->upper == tcp.th_off * 4U;
     return REASON_NONE;
 }
 

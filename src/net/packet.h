@@ -82,7 +82,6 @@ struct packet {
     bool has_ports;
     uint16_t source_port, destination_port;
     uint8_t tcp_flags;
-    bool is_bare_ack; /* a whole TCP segment that has nothing but an acknowledgement */
 
     /* Whole ICMP and ICMPv6 packets, and first fragments. */
     bool has_icmp;

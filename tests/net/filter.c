@@ -850,38 +850,6 @@ static void test_padding_is_not_the_packet(void **state)
     assert_int_equal(packet.end, size);
 }
 
-static void test_bare_acknowledgements(void **state)
-{
-    static const struct {
-        uint8_t flags;
-        const char *payload;
-        bool expected;
-    } cases[] = {
-        { TH_ACK, "", true },           { TH_ACK, "x", false },         { TH_ACK | TH_PUSH, "", false },
-        { TH_ACK | TH_FIN, "", false }, { TH_ACK | TH_SYN, "", false }, { TH_ACK | TH_RST, "", false },
-        { TH_RST, "", false },
-    };
-    const struct ip_address v4 = ip_of("10.0.0.1"), v6 = ip_of("fd00::1");
-    const struct mac mac = mac_of("02:00:00:00:00:01");
-
-    (void)state;
-    for (unsigned i = 0; i < 2 * sizeof(cases) / sizeof(cases[0]); i++) {
-        const struct ip_address *ip = i % 2 ? &v6 : &v4;
-        struct packet packet;
-        struct frame frame;
-
-        frame_begin(&frame, &mac, &mac, i % 2 ? ETH_P_IPV6 : ETH_P_IP);
-        frame_ip(&frame, ip, ip, IPPROTO_TCP);
-        frame_tcp(&frame, 80, 1024, cases[i / 2].flags);
-        frame_add(&frame, cases[i / 2].payload, strlen(cases[i / 2].payload));
-        frame_end(&frame);
-        /* Padding makes nothing of it. */
-        frame_add(&frame, "padding", 7);
-        assert_int_equal(packet_parse(frame.bytes, frame.size, &packet), REASON_NONE);
-        assert_int_equal(packet.is_bare_ack, cases[i / 2].expected);
-    }
-}
-
 static void test_other_frames(void **state)
 {
     static const uint16_t types[] = { 0x8100, 0x88a8, 0x8847, 0x0000, 0x05dc, 0x88cc };
@@ -947,7 +915,6 @@ int main(void)
         cmocka_unit_test(test_neighbour_replies),
         cmocka_unit_test(test_cut_frames),
         cmocka_unit_test(test_padding_is_not_the_packet),
-        cmocka_unit_test(test_bare_acknowledgements),
         cmocka_unit_test(test_other_frames),
         cmocka_unit_test(test_checksum),
     };
