@@ -113,15 +113,12 @@ def tar_and_rsync_carry_everything(t):
 tar --xattrs --xattrs-include='*' --numeric-owner --sparse -cf tar tree
 mkdir fromtar && tar --xattrs --xattrs-include='*' --numeric-owner -xpf tar -C fromtar
 test "$(stat -c %b fromtar/tree/sparse)" -lt 10000
-rm fromtar/tree/socket && python3 -c 'import os; os.utime("fromtar/tree", ns=(0, os.stat("tree").st_mtime_ns))' ||:
 mkdir away && mv tree/socket away && touch -r fromtar/tree tree
 python3 /tmp/compare.py tree fromtar/tree
 mv away/socket tree
 # rsync takes times within one second as equal, and leaves what it has just made.
 find tree -depth -mmin -60 -exec touch -h -d '2001-02-03 04:05:06.789' {} +
 rsync -aAXH --numeric-ids tree/ fromrsync/
-# rsync 3.5.0 mostly loses the time of the top directory, on any file system.
-touch -r tree fromrsync
 python3 /tmp/compare.py tree fromrsync
 test -z "$(rsync -aAXHni --numeric-ids --delete tree/ fromrsync/)"
 """)
