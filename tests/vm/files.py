@@ -4,7 +4,7 @@ import os
 import stat
 import subprocess
 
-from harness import equal, expect, test
+from harness import equal, expect, need_root, test
 
 
 @test
@@ -98,8 +98,7 @@ def this_machine_as_the_root(t):
 @test
 def secrets_are_hidden_from_who_may_read_them(t):
     """An ordinary user in the group that owns the password hashes; only root can make one."""
-    if os.geteuid() != 0:
-        return
+    need_root()
     import grp  # pylint: disable=import-outside-toplevel
 
     shadow = grp.getgrnam("shadow").gr_gid

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the VM tests share: running msb, a root file system, looking at processes, and the tests' registry.
 
-A test is a function with the decorator @test. It fails by an exception. Tests run two at a time, each in a directory of its own
+A test is a function with the decorator @test. It fails by an exception, and is skipped by that of skip(). Tests run two at a time, each in a directory of its own
 (self.dir), which is removed afterwards; what they start they wait for.
 """
 import contextlib
@@ -16,6 +16,25 @@ tests = []
 
 # How many times slower than usual this machine is: inside an emulated one, all time limits are too short.
 SLOW = float(os.environ.get("MSB_TEST_SLOW", "1"))
+
+
+class Skipped(Exception):
+    """A test that cannot be done here, or takes too long to be done always: neither passed nor failed."""
+
+
+def skip(reason):
+    raise Skipped(reason)
+
+
+def need_long():
+    """What takes minutes is asked for."""
+    if not os.environ.get("MSB_TEST_LONG"):
+        skip("takes minutes: MSB_TEST_LONG")
+
+
+def need_root():
+    if os.geteuid() != 0:
+        skip("only root can")
 
 
 def test(function):

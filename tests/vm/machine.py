@@ -4,7 +4,7 @@ import hashlib
 import os
 import random
 
-from harness import equal, expect, memory_of, test
+from harness import equal, expect, memory_of, need_root, only, skip, test
 
 # vCPUs and MiB: each of 1, 2 and 4, with little memory and with more than fits below the hole at 3 GiB.
 MACHINES = [(1, 128), (1, 4096), (2, 512), (4, 128), (4, 4096)]
@@ -15,8 +15,10 @@ SHOW = "nproc; grep MemTotal /proc/meminfo; grep -c ^processor /proc/cpuinfo; ca
 def machine_test(kernel, cpus, memory):
     def run(t):
         path = t.kernel(kernel)
-        if t.engine == "uml" or not path:
-            return
+        if t.engine == "uml":
+            skip("it has a kernel of its own")
+        if not path:
+            skip(f"no {kernel} kernel in this build")
         os.mkdir(t.path("share"))
         with open(t.path("share/in"), "w", encoding="ascii") as file:
             file.write("from the host\n")
@@ -43,9 +45,9 @@ for name in "lean", "cloud":
 
 
 @test
+@only("kvm")
 def many_processors(t):
-    if t.engine != "kvm":
-        return  # QEMU's emulation takes a thread of the host's for each
+    """QEMU's emulation would take a thread of the host's for each."""
     equal(t.output("--cpus", "32", "nproc"), b"32\n")
 
 
@@ -53,8 +55,9 @@ def many_processors(t):
 def an_idle_sandbox_costs_little_memory(t):
     """All processes of ours, from msb to the last device, beside the guest's memory: at most 5 MiB; with uml 12, since there the
     guest's kernel itself lies beside its memory."""
-    if os.getuid() != 0 or t.engine == "qemu":
-        return  # nobody else may look; QEMU alone takes more
+    need_root()
+    if t.engine == "qemu":
+        skip("QEMU alone takes more")
     with t.running("--rootfs", "host", "-m", "128m", "--scope", "none", "sh", "-c", "echo up; exec sleep 1000") as process:
         ours, guest = memory_of(process.pid)
         assert guest > 4 << 10, guest
@@ -65,8 +68,9 @@ def an_idle_sandbox_costs_little_memory(t):
 @test
 def the_guest_s_free_memory_goes_back(t):
     """Free page reporting: what the guest freed, the host has again."""
-    if os.getuid() != 0 or t.engine == "uml":
-        return
+    need_root()
+    if t.engine == "uml":
+        skip("the host cannot see what a user-mode kernel has freed")
     script = "import sys; x = bytearray(200 << 20); x = None; print('up', flush=True); sys.stdin.readline()"
     with t.running("--rootfs", "host", "-m", "512m", "python3", "-c", script) as process:
         # The kernel reports pages that stay free, every two seconds.
@@ -86,9 +90,9 @@ def expect_end(process):
 
 
 @test
+@only("kvm")
 def a_kernel_that_is_cut_off(t):
-    if t.engine != "kvm":
-        return  # QEMU finds out by itself, or not
+    """QEMU finds out by itself, or not."""
     path = t.kernel("lean") or t.kernel("cloud")
     with open(path, "rb") as file:
         head = file.read(6 << 20)
@@ -99,9 +103,9 @@ def a_kernel_that_is_cut_off(t):
 
 
 @test
+@only("qemu")
 def a_nested_guest_has_a_working_kvm(t):
-    if t.engine != "qemu":
-        return  # the others refuse it: tests/config
+    """The others refuse it: tests/config."""
     script = "import fcntl, os; kvm = os.open('/dev/kvm', os.O_RDWR); vm = fcntl.ioctl(kvm, 0xae01, 0); " \
              "print(fcntl.ioctl(kvm, 0xae00), fcntl.ioctl(vm, 0xae41, 0) > vm)"
     equal(t.output("--nested", "python3", "-c", script), b"12 True\n")

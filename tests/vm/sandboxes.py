@@ -14,7 +14,7 @@ import subprocess
 import threading
 import time
 
-from harness import children, equal, expect, only, test, wait_gone
+from harness import children, equal, expect, need_root, only, test, wait_gone
 
 LONG = bool(os.environ.get("MSB_TEST_LONG"))
 
@@ -917,8 +917,7 @@ def two_for_one_name(t):
 @only("uml")
 def another_user_is_refused(t):
     """Even where the directories would let one in, the socket does not."""
-    if os.geteuid() != 0:
-        return
+    need_root()
     with Sandboxes(t) as msb:
         msb.up("one")
         directory = os.path.join(msb.runtime, "microsandbox/one")

@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 
-from harness import expect, test
+from harness import expect, need_long, skip, test
 
 LONG = bool(os.environ.get("MSB_TEST_LONG"))
 USR = ["-v", "/usr:/usr:ro"]
@@ -44,9 +44,8 @@ def do(t, options, script, timeout=120, memory="2G"):
 
 
 def everywhere(t, script, more=(), **options):
-    # Emulated, this takes many times as long, and shows nothing else.
     if t.engine == "qemu" and not LONG:
-        return
+        skip("emulated, it takes many times as long, and shows nothing else: MSB_TEST_LONG")
     for name, place in places(t).items():
         # The native root is the overlay's layer.
         do(t, [*place, *more], f"mkdir {name} && cd {name}\n" + script, **options)
@@ -178,8 +177,9 @@ TOTAL"
 
 @test
 def npm_installs_a_local_package(t):
-    if not LONG or not shutil.which("npm", path="/usr/bin"):
-        return
+    need_long()
+    if not shutil.which("npm", path="/usr/bin"):
+        skip("no npm in /usr/bin")
     everywhere(t, r"""
 mkdir -p package/bin && cd package
 echo '{"name": "thing", "version": "1.2.3", "main": "index.js", "bin": {"thing": "bin/thing.js"}}' >package.json
@@ -197,8 +197,9 @@ npm ls --silent >/dev/null && npm uninstall --offline --silent thing && ! test -
 def postgresql_runs_under_its_own_user(t):
     binaries = sorted(os.path.join("/usr/lib/postgresql", version, "bin") for version in os.listdir("/usr/lib/postgresql")) \
         if os.path.isdir("/usr/lib/postgresql") else []
-    if not LONG or not binaries:
-        return
+    need_long()
+    if not binaries:
+        skip("no PostgreSQL")
     everywhere(t, rf"""
 PATH={binaries[-1]}:$PATH
 mkdir data && chown 999:999 data && chmod 700 data && data=$PWD/data
@@ -224,8 +225,7 @@ PACKAGES = ["gcc-12-base", "libgcc-s1", "libc6", "libcrypt1", "dash", "libselinu
 
 @test
 def dpkg_installs_real_packages(t):
-    if not LONG:
-        return
+    need_long()
     os.mkdir(t.path("debs"))
     subprocess.run(["apt-get", "-qq", "download", *PACKAGES], cwd=t.path("debs"), check=True, capture_output=True)
     everywhere(t, r"""
@@ -247,8 +247,7 @@ dpkg --root=$PWD/r --force-depends -i /debs/tar_*.deb >/dev/null 2>&1 && chroot 
 
 @test
 def this_project_builds(t):
-    if not LONG:
-        return
+    need_long()
     source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
     subprocess.run(f"mkdir '{t.path('source')}' && tar -C '{source}' --exclude='./build*' --exclude=./.git -cf - . | "
                    f"tar -C '{t.path('source')}' -xf -", shell=True, check=True)
