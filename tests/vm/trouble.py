@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hosts in trouble: full, read-only, without xattrs, or gone. Where a file system has to be mounted, only as root."""
+"""Hosts in trouble: full, over quota, broken, read-only, without xattrs, or gone. Where a file system has to be mounted, only as root."""
 import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
 import time
 
-from harness import equal, expect, only, test
+from harness import equal, expect, need_root, only, skip, test
 
 
 @contextlib.contextmanager
@@ -22,8 +23,7 @@ def mounted(path, *arguments):
 
 @test
 def a_full_disk_is_reported(t):
-    if os.getuid() != 0:
-        return
+    need_root()
     script = r"""
 import errno, os, sys, time
 os.chdir(sys.argv[1])
@@ -70,10 +70,103 @@ print("good")
         assert b"No space left" in done.stdout and done.stdout.endswith(b"\n0\n"), done
 
 
+F_SEAL_FUTURE_WRITE = 0x10  # Python has it from 3.13 on
+LOOP_SET_FD, LOOP_CLR_FD, LOOP_CTL_GET_FREE = 0x4c00, 0x4c01, 0x4c82
+
+
+@contextlib.contextmanager
+def disk(size, *format_command):
+    """A block device over a file in memory: its path, and the file."""
+    if not shutil.which(format_command[0], path="/usr/sbin:/sbin"):
+        skip(f"no {format_command[0]}")
+    with contextlib.ExitStack() as stack:
+        memory = os.memfd_create("disk", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        stack.callback(os.close, memory)
+        os.truncate(memory, size)
+        try:
+            control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
+            stack.callback(os.close, control)
+            path = f"/dev/loop{fcntl.ioctl(control, LOOP_CTL_GET_FREE)}"
+            device = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError as error:
+            skip(f"no loop device: {error}")
+        stack.callback(os.close, device)
+        fcntl.ioctl(device, LOOP_SET_FD, memory)
+        # It goes when the last one who uses it has closed it.
+        stack.callback(fcntl.ioctl, device, LOOP_CLR_FD)
+        subprocess.run([*format_command, path], check=True, capture_output=True)
+        yield path, memory
+
+
+def has_file_system(name):
+    subprocess.run(["modprobe", "--quiet", name], check=False)
+    with open("/proc/filesystems", encoding="ascii") as file:
+        if name not in file.read().split():
+            skip(f"no {name} in this kernel")
+
+
+# What is written there is told to have failed at once or, on a root, which is written back, by fsync.
+WRITE = r"""
+for place in /share /root; do
+    busybox dd if=/dev/zero of=$place/big bs=100k count=COUNT conv=fsync && echo "$place took it"
+    WHAT
+done 2>&1 | busybox grep -v records
+"""
+
+
+def expect_lines(said, *expected):
+    """In this order, each with these words in it, and no others."""
+    lines = said.decode().splitlines()
+    assert len(lines) == len(expected) and all(all(word in line for word in words) for line, words in zip(lines, expected)), said
+
+
+@test
+def a_quota_is_reported(t):
+    need_root()
+    has_file_system("btrfs")
+    with disk(256 << 20, "mkfs.btrfs", "--mixed") as (device, _), mounted(t.path("disk"), device):
+        place = t.path("disk/limited")
+        subprocess.run(["btrfs", "quota", "enable", t.path("disk")], check=True)
+        subprocess.run(["btrfs", "subvolume", "create", place], check=True, capture_output=True)
+        shutil.copytree(t.make_root(), f"{place}/root", symlinks=True)
+        os.mkdir(f"{place}/share")
+        subprocess.run(["btrfs", "qgroup", "limit", "16M", place], check=True)
+        options = "--rootfs", f"{place}/root", "-v", f"{place}/share:/share", "--", "sh", "-c"
+        done = t.run(*options, WRITE.replace("COUNT", "300").replace("WHAT", "mkdir $place/d"))
+        said = "Disk quota exceeded"
+        expect_lines(done.stdout, ["/share/big", said], ["/share/d", said], ["/root/big", said], ["/root/d", said])
+        subprocess.run(["btrfs", "qgroup", "limit", "none", place], check=True)
+        done = t.run(*options, "mkdir /share/e && echo x >/share/e/f && sync && cat /share/e/f")
+        equal((done.stdout, done.stderr), (b"x\n", b""))
+
+
+@test
+def a_broken_disk_is_reported(t):
+    need_root()
+    with disk(64 << 20, "mkfs.ext4", "-q", "-F", "-O", "^has_journal") as (device, memory):
+        with mounted(t.path("disk"), device) as where:
+            shutil.copytree(t.make_root(), f"{where}/root", symlinks=True)
+            os.makedirs(f"{where}/share")
+            with t.running("--rootfs", f"{where}/root", "-v", f"{where}/share:/share", "--", "sh", "-c",
+                           "echo up; read -r _" + WRITE.replace("COUNT", "3").replace("WHAT", "busybox dd if=$place/data of=/dev/null"),
+                           ) as process:
+                for place in f"{where}/share", f"{where}/root/root":
+                    with open(f"{place}/data", "wb", buffering=0) as file:
+                        file.write(bytes(12 << 20))
+                        os.fsync(file.fileno())
+                        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+                # From here on it takes no more writes, and has nothing behind its first part.
+                fcntl.fcntl(memory, fcntl.F_ADD_SEALS, F_SEAL_FUTURE_WRITE)
+                os.truncate(memory, 8 << 20)
+                said, errors = process.communicate(b"\n", timeout=60)
+    words = "Input/output error"
+    expect_lines(said, ["/share/big", words], ["/share/data", words], ["/root/big", words], ["/root/data", words])
+    equal(errors, b"")
+
+
 @test
 def a_read_only_file_system_of_the_host_refuses_changes(t):
-    if os.getuid() != 0:
-        return
+    need_root()
     os.mkdir(t.path("source"))
     with open(t.path("source/file"), "w", encoding="ascii") as file:
         file.write("content")
@@ -92,8 +185,7 @@ def a_read_only_file_system_of_the_host_refuses_changes(t):
 
 @test
 def without_xattrs_ownership_lasts_as_long_as_the_vm(t):
-    if os.getuid() != 0:
-        return
+    need_root()
     with mounted(t.path("plain"), "-t", "ramfs", "none") as plain:
         os.mkdir(os.path.join(plain, "upper"))
         done = t.host("-v", f"{plain}:/plain", "--", "sh", "-c",
