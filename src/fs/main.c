@@ -14,6 +14,7 @@
 
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/fs.h>
 #include <linux/virtio_fs.h>
 #include <sched.h>
 #include <stdio.h>
@@ -102,7 +103,11 @@ static const struct cell_syscall allowed[] = {
     CELL_ALLOW(lseek),                            /* SEEK_DATA and SEEK_HOLE; readdir that goes back */
     CELL_ALLOW(copy_file_range),                  /* copy_file_range */
     CELL_ALLOW(getdents64),                       /* readdir */
-    { SCMP_SYS(unshare), 0, ~0UL, CLONE_FS, 0 },  /* each thread has a working directory of its own */
+    /* ioctl, these alone */
+    { SCMP_SYS(ioctl), 1, UINT32_MAX, FS_IOC_GETFLAGS, 0 },
+    { SCMP_SYS(ioctl), 1, UINT32_MAX, FS_IOC_FSGETXATTR, 0 },
+    { SCMP_SYS(ioctl), 1, UINT32_MAX, FS_IOC_SETFLAGS, 0 },
+    { SCMP_SYS(unshare), 0, ~0UL, CLONE_FS, 0 }, /* each thread has a working directory of its own */
 };
 
 struct device {

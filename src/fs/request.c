@@ -207,6 +207,7 @@ static const struct operation operations[] = {
     [FUSE_SETLK] = { op_setlk, 0 },
     [FUSE_SETLKW] = { op_setlkw, 0 },
     [FUSE_INTERRUPT] = { op_interrupt, NO_NODE | NO_REPLY },
+    [FUSE_IOCTL] = { op_ioctl, 0 },
     [FUSE_DESTROY] = { op_destroy, NO_NODE },
     [FUSE_BATCH_FORGET] = { op_batch_forget, NO_NODE | NO_REPLY },
     [FUSE_FALLOCATE] = { op_fallocate, 0 },

@@ -106,6 +106,7 @@ request_handler op_unlink, op_rmdir, op_rename, op_rename2;                     
 request_handler op_open, op_release, op_opendir, op_releasedir, op_flush;       /* op_open.c */
 request_handler op_read, op_write, op_fsync, op_fallocate, op_lseek;            /* op_io.c */
 request_handler op_copy_file_range, op_syncfs;                                  /* op_io.c */
+request_handler op_ioctl;                                                       /* op_ioctl.c */
 request_handler op_readdir, op_readdirplus;                                     /* op_dir.c */
 request_handler op_getlk, op_setlk, op_setlkw, op_interrupt;                    /* lock.c */
 request_handler op_getxattr, op_setxattr, op_listxattr, op_removexattr;         /* op_xattr.c */

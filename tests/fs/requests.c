@@ -8,11 +8,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -212,7 +214,7 @@ static void forgetting_more_than_was_looked_up_is_harmless(void **state)
 
 static void unknown_and_short_requests_are_refused(void **state)
 {
-    static const uint32_t opcodes[] = { 0, 7, 19, 53, 100, 4096, UINT32_MAX };
+    static const uint32_t opcodes[] = { 100, 4096, 1048576, 436207616, UINT32_MAX };
     struct test *t = *state;
     struct client *c = &t->client;
     char bytes[8] = { 0 };
@@ -231,6 +233,199 @@ static void unknown_and_short_requests_are_refused(void **state)
         client_call(c, &call);
     }
     assert_int_equal(client_lookup(c, ROOT_ID, "missing", NULL), -ENOENT);
+}
+
+/* ---- All that Linux 6.12 can ask ----------------------------------------------------------------------------------------------------- */
+
+enum { LAST_OPCODE = 52 };
+
+/* A request of each opcode that is as it should be, and what comes of it: as docs/files.md has it. Node '@' is a file, '/' its
+   directory; '-' stands for requests without an answer, which have tests of their own, and the first and the last one. */
+struct asked {
+    const char *name;
+    char node;
+    const void *argument;
+    size_t argument_size;
+    const char *data;
+    size_t data_size;
+    int only_user, shared; /* 0 or an error */
+};
+
+#define FIXED(...) &(__VA_ARGS__), sizeof(__VA_ARGS__)
+#define NAME(text) text, sizeof(text)
+#define NONE NULL, 0
+#define UNKNOWN                                                                                                                  \
+    {                                                                                                                            \
+        "unknown", '/', NONE, NONE, -ENOSYS, -ENOSYS                                                                             \
+    }
+
+#define ELSEWHERE                                                                                                                \
+    {                                                                                                                            \
+        NULL, '-', NONE, NONE, 0, 0                                                                                              \
+    }
+#define NO_ANSWER ELSEWHERE
+
+static void ask_everything(struct client *c, uint64_t file, uint64_t dir)
+{
+    static const struct fuse_file_lock lock = { .start = 0, .end = 9, .type = F_WRLCK, .pid = 1 };
+    const struct asked asked[LAST_OPCODE + 2] = {
+        [0] = UNKNOWN,
+        [FUSE_LOOKUP] = { "lookup", '/', NONE, NAME("file"), 0, 0 },
+        [FUSE_FORGET] = NO_ANSWER,
+        [FUSE_GETATTR] = { "getattr", '@', FIXED((struct fuse_getattr_in){ 0 }), NONE, 0, 0 },
+        [FUSE_SETATTR] = { "setattr", '@', FIXED((struct fuse_setattr_in){ .valid = FATTR_MODE, .mode = 0600 }), NONE, 0, 0 },
+        [FUSE_READLINK] = { "readlink", '@', NONE, NONE, -EINVAL, -EINVAL },
+        [FUSE_SYMLINK] = { "symlink", '/', NONE, NAME("link\0target"), 0, 0 },
+        [7] = UNKNOWN,
+        [FUSE_MKNOD] = { "mknod", '/', FIXED((struct fuse_mknod_in){ .mode = S_IFIFO | 0600 }), NAME("fifo"), 0, 0 },
+        [FUSE_MKDIR] = { "mkdir", '/', FIXED((struct fuse_mkdir_in){ .mode = 0700 }), NAME("dir"), 0, 0 },
+        [FUSE_UNLINK] = { "unlink", '/', NONE, NAME("link"), 0, 0 },
+        [FUSE_RMDIR] = { "rmdir", '/', NONE, NAME("dir"), 0, 0 },
+        [FUSE_RENAME] = { "rename", '/', FIXED((struct fuse_rename_in){ ROOT_ID }), NAME("fifo\0pipe"), 0, 0 },
+        [FUSE_LINK] = { "link", '/', FIXED((struct fuse_link_in){ file }), NAME("second"), 0, 0 },
+        [FUSE_OPEN] = { "open", '@', FIXED((struct fuse_open_in){ .flags = O_RDWR }), NONE, -ENOSYS, 0 },
+        [FUSE_READ] = { "read", '@', FIXED((struct fuse_read_in){ .size = 10 }), NONE, 0, 0 },
+        [FUSE_WRITE] = { "write", '@', FIXED((struct fuse_write_in){ .size = 5 }), "bytes", 5, 0, 0 },
+        [FUSE_STATFS] = { "statfs", '/', NONE, NONE, 0, 0 },
+        [FUSE_RELEASE] = { "release", '@', FIXED((struct fuse_release_in){ 0 }), NONE, 0, 0 },
+        [19] = UNKNOWN,
+        [FUSE_FSYNC] = { "fsync", '@', FIXED((struct fuse_fsync_in){ 0 }), NONE, 0, 0 },
+        [FUSE_SETXATTR] = { "setxattr", '@', FIXED((struct fuse_setxattr_in){ .size = 1 }), "user.x\0y", 8, 0, 0 },
+        [FUSE_GETXATTR] = { "getxattr", '@', FIXED((struct fuse_getxattr_in){ .size = 9 }), NAME("user.x"), 0, 0 },
+        [FUSE_LISTXATTR] = { "listxattr", '@', FIXED((struct fuse_getxattr_in){ .size = 99 }), NONE, 0, 0 },
+        [FUSE_REMOVEXATTR] = { "removexattr", '@', NONE, NAME("user.x"), 0, 0 },
+        [FUSE_FLUSH] = { "flush", '@', FIXED((struct fuse_flush_in){ 0 }), NONE, -ENOSYS, 0 },
+        [FUSE_INIT] = ELSEWHERE,
+        [FUSE_OPENDIR] = { "opendir", '/', FIXED((struct fuse_open_in){ 0 }), NONE, 0, 0 },
+        [FUSE_READDIR] = { "readdir", '/', FIXED((struct fuse_read_in){ .size = 4096, .fh = dir }), NONE, 0, 0 },
+        [FUSE_RELEASEDIR] = { "releasedir", '/', FIXED((struct fuse_release_in){ 0 }), NONE, 0, 0 },
+        [FUSE_FSYNCDIR] = { "fsyncdir", '/', FIXED((struct fuse_fsync_in){ 0 }), NONE, 0, 0 },
+        [FUSE_GETLK] = { "getlk", '@', FIXED((struct fuse_lk_in){ .owner = 1, .lk = lock }), NONE, 0, 0 },
+        [FUSE_SETLK] = { "setlk", '@', FIXED((struct fuse_lk_in){ .owner = 1, .lk = lock }), NONE, 0, 0 },
+        [FUSE_SETLKW] = { "setlkw", '@', FIXED((struct fuse_lk_in){ .owner = 1, .lk = lock }), NONE, 0, 0 },
+        [FUSE_ACCESS] = { "access", '@', FIXED((struct fuse_access_in){ .mask = R_OK }), NONE, 0, 0 },
+        [FUSE_CREATE] = { "create", '/', FIXED((struct fuse_create_in){ .flags = O_RDWR, .mode = 0600 }), NAME("new"), 0, 0 },
+        [FUSE_INTERRUPT] = NO_ANSWER,
+        [FUSE_BMAP] = { "bmap", '@', FIXED((struct fuse_bmap_in){ .blocksize = 512 }), NONE, -ENOSYS, -ENOSYS },
+        [FUSE_DESTROY] = ELSEWHERE,
+        [FUSE_IOCTL] = { "ioctl", '@', FIXED((struct fuse_ioctl_in){ .cmd = 0x5401 }), NONE, -ENOTTY, -ENOTTY },
+        [FUSE_POLL] = { "poll", '@', FIXED((struct fuse_poll_in){ .events = 1 }), NONE, -ENOSYS, -ENOSYS },
+        [FUSE_NOTIFY_REPLY] = { "notify_reply", '@', FIXED((struct fuse_notify_retrieve_in){ 0 }), NONE, -ENOSYS, -ENOSYS },
+        [FUSE_BATCH_FORGET] = NO_ANSWER,
+        [FUSE_FALLOCATE] = { "fallocate", '@', FIXED((struct fuse_fallocate_in){ .length = 100 }), NONE, 0, 0 },
+        [FUSE_READDIRPLUS] = { "readdirplus", '/', FIXED((struct fuse_read_in){ .size = 4096, .fh = dir }), NONE, 0, 0 },
+        [FUSE_RENAME2] = { "rename2", '/', FIXED((struct fuse_rename2_in){ ROOT_ID, RENAME_EXCHANGE, 0 }), NAME("new\0pipe"), 0,
+                           0 },
+        [FUSE_LSEEK] = { "lseek", '@', FIXED((struct fuse_lseek_in){ .whence = SEEK_HOLE }), NONE, 0, 0 },
+        [FUSE_COPY_FILE_RANGE] = { "copy_file_range", '@',
+                                   FIXED((struct fuse_copy_file_range_in){ .nodeid_out = file, .off_out = 50, .len = 4 }), NONE,
+                                   0, 0 },
+        [FUSE_SETUPMAPPING] = { "setupmapping", '@', FIXED((struct { uint64_t words[5]; }){ { 0 } }), NONE, -ENOSYS, -ENOSYS },
+        [FUSE_REMOVEMAPPING] = { "removemapping", '@', FIXED((struct { uint64_t words[3]; }){ { 1 } }), NONE, -ENOSYS, -ENOSYS },
+        [FUSE_SYNCFS] = { "syncfs", '/', FIXED((struct fuse_syncfs_in){ 0 }), NONE, 0, 0 },
+        [FUSE_TMPFILE] = { "tmpfile", '/', FIXED((struct fuse_create_in){ .flags = O_RDWR, .mode = 0600 }), NAME("#1"), 0, 0 },
+        [FUSE_STATX] = { "statx", '@', FIXED((struct fuse_statx_in){ .sx_mask = STATX_BTIME }), NONE, 0, 0 },
+        [LAST_OPCODE + 1] = UNKNOWN,
+    };
+    char reply[4096];
+
+    for (uint32_t opcode = 0; opcode <= LAST_OPCODE + 1; opcode++) {
+        const struct asked *a = &asked[opcode];
+        struct call call = { .opcode = opcode,
+                             .node = a->node == '@' ? file : ROOT_ID,
+                             .argument = a->argument,
+                             .argument_size = a->argument_size,
+                             .data = a->data,
+                             .data_size = a->data_size,
+                             .reply = reply,
+                             .reply_size = sizeof(reply) };
+        int expected = only_user ? a->only_user : a->shared, error;
+
+        assert_int_not_equal(a->node, 0); /* none is left out */
+        error = a->name ? client_call(c, &call) : 0;
+        if (error != expected)
+            fail_msg("opcode %u (%s): %d instead of %d", opcode, a->name, error, expected);
+    }
+}
+
+static void every_opcode_is_served_or_refused_for_a_reason(void **state)
+{
+    struct test *t = *state;
+    struct client *c = &t->client;
+    struct fuse_entry_out file;
+    struct fuse_attr attr;
+    uint64_t dir;
+
+    tree_add_file(&t->tree, "file", "0123456789");
+    assert_int_equal(client_lookup(c, ROOT_ID, "file", &file), 0);
+    assert_int_equal(client_opendir(c, ROOT_ID, &dir), 0);
+    ask_everything(c, file.nodeid, dir);
+    assert_int_equal(client_call(c, &(struct call){ .opcode = FUSE_DESTROY }), 0);
+    assert_int_equal(client_getattr(c, ROOT_ID, &attr), -EIO);
+}
+
+static int ioctl_call(struct client *c, uint64_t node, uint32_t cmd, unsigned *flags)
+{
+    struct {
+        struct fuse_ioctl_out head;
+        unsigned flags;
+    } out;
+    bool set = cmd == FS_IOC_SETFLAGS;
+    struct fuse_ioctl_in in = { .cmd = cmd, .in_size = set ? sizeof(*flags) : 0, .out_size = set ? 0 : sizeof(*flags) };
+    struct call call = { .opcode = FUSE_IOCTL,
+                         .node = node,
+                         .argument = &in,
+                         .argument_size = sizeof(in),
+                         .data = (const char *)flags,
+                         .data_size = in.in_size,
+                         .reply = &out,
+                         .reply_size = sizeof(out.head) + in.out_size };
+    int error = client_call(c, &call);
+
+    if (error == 0) {
+        assert_int_equal(call.got, call.reply_size);
+        assert_int_equal(out.head.result, 0);
+        assert_int_equal(out.head.flags, 0);
+    }
+    if (error == 0 && !set)
+        *flags = out.flags;
+    return error;
+}
+
+static void flags_of_files_are_the_host_s(void **state)
+{
+    static const unsigned refused[] = { FS_IMMUTABLE_FL, FS_APPEND_FL, FS_CASEFOLD_FL, FS_VERITY_FL, FS_JOURNAL_DATA_FL };
+    struct test *t = *state;
+    struct client *c = &t->client;
+    struct fuse_entry_out file;
+    unsigned flags, before, on_host;
+    int fd;
+
+    tree_add_file(&t->tree, "f", "");
+    fd = openat(t->tree.fd, "f", O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(client_lookup(c, ROOT_ID, "f", &file), 0);
+    if (ioctl(fd, FS_IOC_GETFLAGS, &before) < 0) {
+        close(fd);
+        assert_int_equal(ioctl_call(c, file.nodeid, FS_IOC_GETFLAGS, &flags), -ENOTTY);
+        skip(); /* a file system that has none */
+    }
+    assert_int_equal(ioctl_call(c, file.nodeid, FS_IOC_GETFLAGS, &flags), 0);
+    assert_int_equal(flags, before);
+    flags |= FS_NODUMP_FL | FS_NOATIME_FL;
+    assert_int_equal(ioctl_call(c, file.nodeid, FS_IOC_SETFLAGS, &flags), 0);
+    assert_int_equal(ioctl(fd, FS_IOC_GETFLAGS, &on_host), 0);
+    assert_int_equal(on_host, before | FS_NODUMP_FL | FS_NOATIME_FL);
+    for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
+        flags = on_host | refused[i];
+        assert_int_equal(ioctl_call(c, file.nodeid, FS_IOC_SETFLAGS, &flags), -EPERM);
+    }
+    assert_int_equal(ioctl(fd, FS_IOC_GETFLAGS, &flags), 0);
+    assert_int_equal(flags, on_host);
+    assert_int_equal(ioctl_call(c, ROOT_ID, FS_IOC_GETFLAGS, &flags), 0);
+    assert_int_equal(ioctl_call(c, file.nodeid, FS_IOC_FSGETXATTR, &flags), -EINVAL); /* no room for it */
+    assert_int_equal(ioctl_call(c, file.nodeid, FS_IOC_FSSETXATTR, &flags), -ENOTTY);
+    close(fd);
 }
 
 static void ownership_goes_into_the_xattr(void **state)
@@ -593,6 +788,8 @@ int main(void)
         BOTH(a_wrong_id_is_stale),
         BOTH(forgetting_more_than_was_looked_up_is_harmless),
         BOTH(unknown_and_short_requests_are_refused),
+        BOTH(every_opcode_is_served_or_refused_for_a_reason),
+        BOTH(flags_of_files_are_the_host_s),
         BOTH(ownership_goes_into_the_xattr),
         BOTH(special_files_are_regular_on_the_host),
         BOTH(a_set_group_id_directory_gives_its_group),

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mapped directories and files, and native roots."""
+import fcntl
 import os
 import stat
+import struct
 import subprocess
 
-from harness import equal, expect, need_root, test
+from harness import equal, expect, need_root, skip, test
+
+FS_IOC_GETFLAGS = 0x80086601
+FS_IMMUTABLE_FL, FS_NODUMP_FL, FS_NOATIME_FL = 0x10, 0x40, 0x80
 
 
 @test
@@ -140,6 +145,26 @@ def an_upper_directory_keeps_what_is_written(t):
     assert os.path.lexists(os.path.join(root, "bin/env")) and not os.path.exists(os.path.join(root, "new"))
     with open(os.path.join(upper, "upper/new"), encoding="ascii") as file:
         equal(file.read(), "new\n")
+
+
+@test
+def file_flags_are_the_host_s(t):
+    """lsattr and chattr; nothing that the host's user could not remove comes of it."""
+    os.mkdir(t.path("share"))
+    with open(t.path("share/file"), "w", encoding="ascii") as file:
+        try:
+            fcntl.ioctl(file, FS_IOC_GETFLAGS, bytes(8))
+        except OSError as error:
+            skip(f"a file system without flags: {error}")
+    script = "chattr +dA /data/file /root/own; lsattr -d /data/file /root/own; chattr +i /data/file || chattr +a /data || echo refused"
+    done = t.host("-v", f"{t.path('share')}:/data", "--", "sh", "-c", f"touch /root/own; {script}")
+    expect(done, 0, "Operation not permitted")
+    lines = done.stdout.decode().splitlines()
+    assert len(lines) == 3 and all("d" in line.split()[0] and "A" in line.split()[0] for line in lines[:2]), done
+    equal(lines[2], "refused")
+    with open(t.path("share/file"), encoding="ascii") as file:
+        flags = struct.unpack("I", fcntl.ioctl(file, FS_IOC_GETFLAGS, bytes(8))[:4])[0]
+    equal(flags & (FS_NODUMP_FL | FS_NOATIME_FL | FS_IMMUTABLE_FL), FS_NODUMP_FL | FS_NOATIME_FL)
 
 
 @test
