@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mapped directories and files, and native roots."""
+import contextlib
 import fcntl
+import hashlib
 import os
 import stat
 import struct
 import subprocess
 
-from harness import equal, expect, need_root, skip, test
+from harness import equal, expect, need_root, only, skip, test
 
 FS_IOC_GETFLAGS = 0x80086601
 FS_IMMUTABLE_FL, FS_NODUMP_FL, FS_NOATIME_FL = 0x10, 0x40, 0x80
@@ -145,6 +147,76 @@ def an_upper_directory_keeps_what_is_written(t):
     assert os.path.lexists(os.path.join(root, "bin/env")) and not os.path.exists(os.path.join(root, "new"))
     with open(os.path.join(upper, "upper/new"), encoding="ascii") as file:
         equal(file.read(), "new\n")
+
+
+def listing(top):
+    """Everything below a directory that a write would change: name, type, mode, owner, links, size, times, xattrs, content."""
+    found = {}
+    for place, directories, names in os.walk(top):
+        for path in [place, *(os.path.join(place, name) for name in names + directories)]:
+            s = os.lstat(path)
+            content = None
+            if stat.S_ISREG(s.st_mode):
+                with open(path, "rb") as file:
+                    content = hashlib.sha256(file.read()).hexdigest()
+            elif stat.S_ISLNK(s.st_mode):
+                content = os.readlink(path)
+            xattrs = {name: os.getxattr(path, name, follow_symlinks=False) for name in os.listxattr(path, follow_symlinks=False)}
+            found[path] = (s.st_ino, s.st_mode, s.st_uid, s.st_gid, s.st_nlink, s.st_size, s.st_mtime_ns, s.st_ctime_ns, xattrs, content)
+    return found
+
+
+# What a guest does to its tree, and then waits with; at the end it looks whether its own is still there, and nothing of the others'.
+CHANGE = r"""
+i=$1
+echo "of $i" >/lower/file; echo "new $i" >/lower/dir/new$i; rm /lower/gone; mv /lower/dir/moved /lower/dir/moved$i
+chmod 700 /lower/dir/mode; chown $i:$i /lower/dir/owner; ln /lower/linked /lower/link$i; echo "more $i" >>/second/data
+mkdir /second/white && echo $i >/second/white/f; rm -r /lower/tree; mv /second/tree /second/tree$i
+sync; echo up; read -r _
+cat /lower/file /lower/dir/new*; ls /lower /lower/dir /second /second/white; tail -n 1 /second/data
+stat -c '%a %u' /lower/dir/mode /lower/dir/owner
+"""
+
+
+@test
+@only("uml")
+def one_set_of_layers_serves_several_machines(t):
+    """Four at once, two with an upper directory of their own, two that discard: each sees its own changes alone, and the layers are
+    untouched."""
+    root, second = t.make_root(), t.path("layer2")
+    for path in "lower/dir", "lower/tree/a/b":
+        os.makedirs(f"{root}/{path}")
+    os.makedirs(f"{second}/second/tree/x")
+    os.makedirs(f"{second}/lower/dir")
+    for path in "file", "gone", "linked", "dir/moved", "dir/mode", "dir/owner", "tree/a/b/c":
+        with open(f"{root}/lower/{path}", "w", encoding="ascii") as file:
+            file.write(f"{path}\n")
+    with open(f"{second}/second/data", "w", encoding="ascii") as file:
+        file.write("data\n" * 50000)
+    for name in "tail", "mv", "chmod", "chown":
+        os.symlink("busybox", f"{root}/bin/{name}")
+    before = listing(root), listing(second)
+
+    def options(i):
+        upper = []
+        if i < 2:
+            os.makedirs(t.path(f"upper{i}"), exist_ok=True)
+            upper = ["--upper", t.path(f"upper{i}")]
+        return ["--layer", root, "--layer", second, *upper, "-m", "128m", "--scope", "none", "--", "sh", "-c"]
+
+    with contextlib.ExitStack() as stack:
+        processes = [stack.enter_context(t.running(*options(i), CHANGE, "sh", str(i))) for i in range(4)]
+        for i, process in enumerate(processes):
+            said, errors = process.communicate(b"\n", timeout=60)
+            equal(said.decode().split("\n"), [
+                f"of {i}", f"new {i}", "/lower:", "dir", "file", f"link{i}", "linked", "", "/lower/dir:", "mode", f"moved{i}", f"new{i}",
+                "owner", "", "/second:", "data", f"tree{i}", "white", "", "/second/white:", "f", f"more {i}", "700 0", f"644 {i}", ""])
+            equal(errors, b"")
+    equal((listing(root), listing(second)), before)
+    # What was kept is there again, over the same layers; what was discarded is not.
+    for i in range(4):
+        said = t.run(*options(i), "cat /lower/file; ls /second").stdout.decode()
+        equal(said, f"of {i}\ndata\ntree{i}\nwhite\n" if i < 2 else "file\ndata\ntree\n")
 
 
 @test
