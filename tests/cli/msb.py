@@ -102,6 +102,13 @@ class DryRun(Scratch):
         if "uml" in works:
             self.assertIn("num_vcpus 2: the uml engine has one vCPU; the kvm and qemu engines have more", self.would_run["because"])
 
+    def test_engine_that_was_asked_for(self):
+        """Where it cannot run nothing runs in its place, though others could."""
+        for finding in json.loads(msb("doctor", "--json").stdout)["findings"]:
+            if finding["what"] in ("engine kvm", "engine uml") and not finding["ok"]:
+                name = finding["what"].split()[1]
+                self.assertRegex(self.refused("--rootfs", "host", "--engine", name, "echo", "it ran"), "^the engine: ")
+
     def test_each_option(self):
         cases = [
             (["--log-level", "debug"], "log_level", "debug"),
