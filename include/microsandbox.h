@@ -499,7 +499,7 @@ MSB_PUBLIC void msb_exec_options_set_detach(msb_exec_options *options, int detac
 /* A command that was started in a sandbox, or the attachment to a sandbox's workload. */
 typedef struct msb_exec msb_exec;
 
-/* Starts the command. That it could not be started is told by msb_exec_wait(). Any number at once. */
+/* Starts the command. That it could not be started is told by msb_exec_wait_started() and msb_exec_wait(). Any number at once. */
 MSB_PUBLIC msb_exec *msb_sandbox_exec(msb_sandbox *sandbox, const msb_exec_options *options, int timeout_ms, int cancel_fd,
                                       msb_error **err);
 
@@ -514,6 +514,13 @@ MSB_PUBLIC msb_exec *msb_sandbox_attach(msb_sandbox *sandbox, int in, int out, i
 MSB_PUBLIC int msb_exec_fd(const msb_exec *exec);
 
 /*
+ * Waits until the command's program has been executed in the guest: 0; so it is for an attachment at once. -1: MSB_ERR_WORKLOAD when it
+ * could not be (msb_exec_exit_status() then is 125, 126 or 127), MSB_ERR_VM when the sandbox ended, and others. Nobody has to call it;
+ * who detaches a command learns in this way whether it runs. One thread at a time waits, here or in msb_exec_wait().
+ */
+MSB_PUBLIC int msb_exec_wait_started(msb_exec *exec, int timeout_ms, int cancel_fd, msb_error **err);
+
+/*
  * Waits until the command has ended and all its output is written. Returns its exit status, 0 to 255, 128+N when signal N killed it; each
  * time again. -1 when there is none: MSB_ERR_WORKLOAD when it could not be started (msb_exec_exit_status() then is 125, 126 or 127),
  * MSB_ERR_VM when the sandbox ended under it, and others. With a timeout of 0 it does what is to be done, and returns. One thread at
@@ -521,7 +528,7 @@ MSB_PUBLIC int msb_exec_fd(const msb_exec *exec);
  */
 MSB_PUBLIC int msb_exec_wait(msb_exec *exec, int timeout_ms, int cancel_fd, msb_error **err);
 
-/* What a shell would show as `$?`; -1 while msb_exec_wait() has not seen the end. */
+/* What a shell would show as `$?`; -1 while neither of these has seen the end. */
 MSB_PUBLIC int msb_exec_exit_status(const msb_exec *exec);
 /* Whether it was ended because of its timeout, and because the guest had no memory left. */
 MSB_PUBLIC int msb_exec_timed_out(const msb_exec *exec);

@@ -126,7 +126,13 @@ static int run_detached(struct exec_work *work)
     const int none[] = { -1, -1, -1 };
     msb_error *error = NULL;
 
-    return exec_start(work, none, &error) < 0 ? report(error) : EXIT_SUCCESS;
+    int status;
+
+    if (exec_start(work, none, &error) == 0 && msb_exec_wait_started(work->exec, -1, -1, &error) == 0)
+        return EXIT_SUCCESS;
+    status = exec_exit_status(work);
+    report(error);
+    return status < 0 ? EXIT_MSB_FAILED : status;
 }
 
 static int run_in(const char *name, char *const *argv, struct exec_options *o)
@@ -174,7 +180,8 @@ static const struct option options_table[] = {
     PROCESS_NO_TTY_ROW("Input and output"),
     { "interactive", 'i', NULL, "Input and output", "Pass standard input on. So it always is; taken so that \"-it\" works.",
       process_set_interactive },
-    { "detach", 'd', NULL, "Input and output", "Return at once, and let the command run without input and output.", set_detach },
+    { "detach", 'd', NULL, "Input and output", "Return once the command runs, and let it run without input and output.",
+      set_detach },
     { 0 },
 };
 

@@ -64,6 +64,9 @@ enum control {
     CONTROL_COPY =
         11, /* u8 enum copy_direction, u64 timeout in milliseconds or 0, string guest path. Descriptors: where the archive
                           comes from or goes to; and optionally one that cancels the copy when it is readable */
+    CONTROL_AWAIT_START =
+        12, /* answered by CONTROL_DONE when the program of this connection's process has been executed. When it cannot
+                                 be, CONTROL_EXITED says so, and is the only answer */
     /* monitor to client */
     CONTROL_DONE = 32,  /* u32 request */
     CONTROL_ERROR = 33, /* u32 request, u8 enum msb_error_code, string message */

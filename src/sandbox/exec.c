@@ -42,8 +42,10 @@ struct msb_exec {
     size_t max_bytes;
     struct collected out, err;
     bool truncated;
-    bool told; /* how it ended is known */
-    bool over; /* and all its output is here */
+    bool asked_start; /* to be told that its program has been executed */
+    bool started;     /* so it was told */
+    bool told;        /* how it ended is known */
+    bool over;        /* and all its output is here */
     int status;
     unsigned flags; /* enum control_exit */
     msb_error *error;
@@ -353,6 +355,10 @@ static void told_exited(msb_exec *exec, struct reader *body)
 
 static void told(msb_exec *exec, uint16_t type, struct reader *body)
 {
+    if (type == CONTROL_DONE && exec->asked_start && reader_done(body)) {
+        exec->started = true;
+        return;
+    }
     if (type == CONTROL_EXITED)
         told_exited(exec, body);
     else if (type == CONTROL_ERROR)
@@ -372,9 +378,7 @@ static int advance(msb_exec *exec, msb_error **err)
     uint16_t type;
     int found = 0;
 
-    if (!exec->told)
-        found = client_next(&exec->client, &type, &body, &error);
-    if (found > 0)
+    while (!exec->told && (found = client_next(&exec->client, &type, &body, &error)) > 0)
         told(exec, type, &body);
     if (found < 0) {
         exec->told = true;
@@ -399,6 +403,46 @@ static void stay_ready(const msb_exec *exec)
 {
     if (exec->epoll >= 0)
         watch(exec, exec->client.socket, NULL);
+}
+
+/* A few bytes into a socket whose other end reads whatever comes. */
+static int send_now(msb_exec *exec, struct request *request, msb_error **err)
+{
+    const struct patience patience = patience_of(0, -1);
+    int result;
+
+    pthread_mutex_lock(&exec->lock);
+    result = client_send(&exec->client, request, NULL, 0, &patience, err);
+    pthread_mutex_unlock(&exec->lock);
+    return result;
+}
+
+/* Where it was not started its end is known, and its output's too: the monitor closed the streams before. */
+int msb_exec_wait_started(msb_exec *exec, int timeout_ms, int cancel_fd, msb_error **err)
+{
+    const struct patience patience = patience_of(timeout_ms, cancel_fd);
+
+    if (!exec->asked_start && !exec->told) {
+        struct request request = { 0 };
+
+        request_begin(&request, CONTROL_AWAIT_START, 2);
+        if (send_now(exec, &request, err) < 0)
+            return -1;
+        exec->asked_start = true;
+    }
+    for (;;) {
+        if (advance(exec, err) < 0)
+            return -1;
+        if (exec->started || exec->told)
+            break;
+        if (patience_wait(&patience, msb_exec_fd(exec), POLLIN, err) < 0)
+            return -1;
+    }
+    if (exec->over)
+        stay_ready(exec);
+    if (!exec->started && exec->error)
+        return fail(err, msb_error_code(exec->error), "%s", msb_error_message(exec->error));
+    return 0;
 }
 
 int msb_exec_wait(msb_exec *exec, int timeout_ms, int cancel_fd, msb_error **err)
@@ -456,18 +500,6 @@ int msb_exec_truncated(const msb_exec *exec)
 }
 
 /* ---- While it runs ---------------------------------------------------------------------------------------------------------- */
-
-/* A few bytes into a socket whose other end reads whatever comes. */
-static int send_now(msb_exec *exec, struct request *request, msb_error **err)
-{
-    const struct patience patience = patience_of(0, -1);
-    int result;
-
-    pthread_mutex_lock(&exec->lock);
-    result = client_send(&exec->client, request, NULL, 0, &patience, err);
-    pthread_mutex_unlock(&exec->lock);
-    return result;
-}
 
 int msb_exec_signal(msb_exec *exec, int signal, msb_error **err)
 {

@@ -48,10 +48,12 @@ struct served {
     struct loop_source *timer;
     enum served_kind kind;
     uint32_t request;
-    int fds[3];    /* the client's; -1: none */
-    int cancel_fd; /* a copy's */
+    uint32_t start_request; /* what waits for an exec's program to be executed; 0: nothing */
+    int fds[3];             /* the client's; -1: none */
+    int cancel_fd;          /* a copy's */
     bool stays;
-    bool ended; /* what follows is known */
+    bool started; /* an exec's program has been executed */
+    bool ended;   /* what follows is known */
     uint8_t status, flags;
     /* A copy. */
     struct loop_source *cancel;
@@ -196,6 +198,17 @@ static void on_exec_ended(struct guest_process *process, const struct process_en
     served_free(served);
 }
 
+static void on_exec_started(struct guest_process *process, void *data)
+{
+    struct served *served = data;
+
+    (void)process;
+    served->started = true;
+    if (served->connection)
+        connection_done(served->connection, served->start_request);
+    served->start_request = 0;
+}
+
 static void on_exec_timeout(struct loop_source *source, int fd, uint32_t events, void *data)
 {
     struct served *served = data;
@@ -242,7 +255,7 @@ static int run_exec(struct served *served, struct process *process, uint64_t tim
     if (process_inherit(process, &monitor->spec.process, err) < 0 || check_size(monitor, process, err) < 0 ||
         set_timeout(served, timeout, on_exec_timeout, err) < 0)
         return -1;
-    served->process = guest_run(monitor->guest, process, false, &streams, NULL, on_exec_ended, served, err);
+    served->process = guest_run(monitor->guest, process, false, &streams, on_exec_started, on_exec_ended, served, err);
     return served->process ? 0 : -1;
 }
 
@@ -680,6 +693,25 @@ static int on_signal(struct monitor *monitor, struct connection *connection, uin
     return answer(connection, request, result, error);
 }
 
+/* What has ended was answered by CONTROL_EXITED, on a connection that hears nothing any more. */
+static int on_await_start(struct connection *connection, uint32_t request, msb_error **err)
+{
+    struct served *served = connection->served;
+    msb_error *error = NULL;
+
+    if (!request || (served && served->start_request))
+        return bad_message(err);
+    if (!served) {
+        fail(&error, MSB_ERR_STATE, "this connection has no command");
+        return refused(connection, request, error);
+    }
+    if (served->kind == SERVED_EXEC && !served->started)
+        served->start_request = request;
+    else
+        connection_done(connection, request);
+    return 0;
+}
+
 static int on_resize(struct monitor *monitor, struct connection *connection, uint32_t request, struct reader *body,
                      msb_error **err)
 {
@@ -754,6 +786,8 @@ static int on_bare(struct monitor *monitor, struct connection *connection, uint1
         return 0;
     case CONTROL_DETACH:
         return on_detach(monitor, connection, request, err);
+    case CONTROL_AWAIT_START:
+        return on_await_start(connection, request, err);
     default: /* CONTROL_STATS */
         if (on_stats(monitor, connection, request, &error) < 0)
             return refused(connection, request, error);
@@ -784,6 +818,7 @@ static int on_message(struct connection *connection, uint16_t type, uint32_t req
     case CONTROL_WATCH:
     case CONTROL_DETACH:
     case CONTROL_STATS:
+    case CONTROL_AWAIT_START:
         return reader_done(body) ? on_bare(monitor, connection, type, request, err) : bad_message(err);
     default:
         return fail(err, MSB_ERR_PROTOCOL, "an unknown message");

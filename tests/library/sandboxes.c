@@ -258,6 +258,59 @@ static void what_cannot_be_started_is_told(void **state)
     msb_exec_options_free(options);
 }
 
+/* Waits for its start; returns what a shell would show, and -1 when it runs. */
+static int start_of(const char *exec_path, const char *workdir, const char *user, int detach, size_t collect)
+{
+    msb_exec_options *options = shell("exec sleep 33333");
+    msb_error *error = NULL;
+    msb_exec *exec;
+    int result, status;
+
+    msb_exec_options_set_exec_path(options, exec_path);
+    msb_exec_options_set_workdir_path(options, workdir);
+    msb_exec_options_set_user(options, user);
+    msb_exec_options_set_detach(options, detach);
+    msb_exec_options_set_collect(options, collect);
+    exec = begin_exec(shared, options);
+    result = msb_exec_wait_started(exec, PATIENCE, NO_CANCEL, &error);
+    status = msb_exec_exit_status(exec);
+    assert_int_equal(result, status == -1 ? 0 : -1);
+    assert_int_equal(msb_error_code(error), status == -1 ? MSB_OK : MSB_ERR_WORKLOAD);
+    msb_error_free(error);
+    if (status == -1)
+        msb_exec_signal(exec, SIGKILL, NULL);
+    else
+        assert_int_equal(msb_exec_wait_started(exec, PATIENCE, NO_CANCEL, NULL), -1);
+    assert_int_equal(msb_exec_wait(exec, PATIENCE, NO_CANCEL, NULL), status == -1 ? 128 + SIGKILL : -1);
+    /* It was started, and that it has ended does not change that. */
+    if (status == -1)
+        assert_int_equal(msb_exec_wait_started(exec, PATIENCE, NO_CANCEL, NULL), 0);
+    msb_exec_free(exec);
+    return status;
+}
+
+static void a_start_is_waited_for(void **state)
+{
+    msb_exec *exec;
+
+    (void)state;
+    for (int detach = 0; detach < 2; detach++) {
+        for (size_t collect = 0; collect < 2; collect++) {
+            assert_int_equal(start_of("/bin/sh", NULL, NULL, detach, collect), -1);
+            assert_int_equal(start_of("/no/such/program", NULL, NULL, detach, collect), 127);
+            assert_int_equal(start_of("/etc/passwd", NULL, NULL, detach, collect), 126);
+            assert_int_equal(start_of("/bin/sh", "/no/such/directory", NULL, detach, collect), 125);
+            assert_int_equal(start_of("/bin/sh", NULL, "no-such-user", detach, collect), 125);
+        }
+    }
+    /* One that has ended before anybody asked was started too. */
+    exec = begin_exec(shared, shell("exit 3"));
+    assert_int_equal(finish_exec(exec), 3);
+    assert_int_equal(msb_exec_wait_started(exec, PATIENCE, NO_CANCEL, NULL), 0);
+    assert_int_equal(msb_exec_exit_status(exec), 3);
+    msb_exec_free(exec);
+}
+
 static void output_beyond_its_limit_is_dropped(void **state)
 {
     msb_exec_options *options = shell("head -c 300000 /dev/zero; echo done >&2");
@@ -1328,6 +1381,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_command_has_its_own_of_everything),
         cmocka_unit_test(what_cannot_be_started_is_told),
+        cmocka_unit_test(a_start_is_waited_for),
         cmocka_unit_test(output_beyond_its_limit_is_dropped),
         cmocka_unit_test(waits_end_in_time_and_when_cancelled),
         cmocka_unit_test(a_command_can_have_a_timeout),

@@ -410,6 +410,77 @@ static void a_command_from_its_beginning_to_its_end(void **state)
     close(out);
 }
 
+static void await_start(struct client *client)
+{
+    struct request request = { 0 };
+
+    request_begin(&request, CONTROL_AWAIT_START, 4);
+    tell(client, &request, NULL, 0);
+}
+
+static void guest_starts(uint32_t id)
+{
+    struct writer w = { 0 };
+    size_t begin = message_begin(&w, MESSAGE_STARTED);
+
+    put_u32(&w, id);
+    put_u32(&w, 100);
+    message_end(&w, begin);
+    guest_says(&w);
+}
+
+static void guest_does_not_start(uint32_t id)
+{
+    struct writer w = { 0 };
+    size_t begin = message_begin(&w, MESSAGE_NOT_STARTED);
+
+    put_u32(&w, id);
+    put_u8(&w, 127);
+    put_string(&w, "not found");
+    message_end(&w, begin);
+    guest_says(&w);
+}
+
+static void a_start_is_waited_for(void **state)
+{
+    struct client client = connect_client(), other = connect_client();
+    int out = begin_command(&client, 0, false), lost = begin_command(&other, 0, true);
+    struct reader body;
+    uint16_t type;
+
+    (void)state;
+    await_start(&client);
+    await_start(&other);
+    assert_int_equal(answer(&client, &type, &body), 0);
+    guest_starts(1);
+    assert_answer(&client, CONTROL_DONE);
+    /* Once is enough, whatever the guest says. */
+    guest_starts(1);
+    assert_int_equal(answer(&client, &type, &body), 0);
+    await_start(&client);
+    assert_answer(&client, CONTROL_DONE);
+    guest_does_not_start(2);
+    assert_int_equal(answer(&other, &type, &body), 1);
+    assert_int_equal(type, CONTROL_EXITED);
+    assert_int_equal(get_u8(&body), 127);
+    assert_int_equal(get_u8(&body), CONTROL_EXIT_NOT_STARTED);
+    assert_cut_off(&other);
+    client_close(&client);
+    close(out);
+    close(lost);
+    /* Two at once are one too many; and where there is no command, there is no start. */
+    client = connect_client();
+    out = begin_command(&client, 0, false);
+    await_start(&client);
+    await_start(&client);
+    assert_cut_off(&client);
+    close(out);
+    client = connect_client();
+    await_start(&client);
+    assert_answer(&client, CONTROL_ERROR);
+    client_close(&client);
+}
+
 static void a_message_may_come_in_pieces(void **state)
 {
     struct client client = connect_client();
@@ -640,6 +711,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(more_descriptors_than_any_message_has, begin, end),
         cmocka_unit_test_setup_teardown(another_user_is_hung_up_on, begin, end),
         cmocka_unit_test_setup_teardown(a_command_from_its_beginning_to_its_end, begin, end),
+        cmocka_unit_test_setup_teardown(a_start_is_waited_for, begin, end),
         cmocka_unit_test_setup_teardown(a_message_may_come_in_pieces, begin, end),
         cmocka_unit_test_setup_teardown(a_client_that_hangs_up_takes_its_command_along, begin, end),
         cmocka_unit_test_setup_teardown(a_timeout_is_kept_and_told, begin, end),

@@ -198,6 +198,12 @@ def the_exit_status_of_an_exec(t):
         expect(msb("exec", "-w", "/nonexistent", "one", "true"), 125, "/nonexistent")
         expect(msb("exec", "-u", "nobody-here", "one", "true"), 125, "nobody-here")
         expect(msb("exec", "none", "true"), 125, '"none"')
+        # As soon as it is known, of one that is left alone too.
+        expect(msb("exec", "-d", "one", "nonexistent"), 127, "nonexistent")
+        expect(msb("exec", "-d", "one", "/etc/passwd"), 126, "/etc/passwd")
+        expect(msb("exec", "-d", "-w", "/nonexistent", "one", "true"), 125, "/nonexistent")
+        expect(msb("exec", "-d", "-u", "nobody-here", "one", "true"), 125, "nobody-here")
+        expect(msb("exec", "-d", "none", "true"), 125, '"none"')
         began = time.monotonic()
         expect(msb("exec", "--timeout", "1", "one", "sleep", "100"), 124, "timeout")
         assert 0.9 < time.monotonic() - began < 10
