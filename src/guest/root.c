@@ -59,7 +59,10 @@ static int mount_memory_upper(msb_error **err)
     return 0;
 }
 
-/* The options of mount(2) are one page, and there may be 128 layers: they are named relative to the working directory. */
+/* The options of mount(2) are one page, and there may be 128 layers: they are named relative to the working directory.
+
+   A directory that is renamed is not copied. A file is, when its mode, owner or times change, but without its data where that would
+   take the guest's memory; in a kept upper directory it is looked at from the host as well. */
 static char *overlay_options(const struct guest_config *config)
 {
     const char *upper = config->has_upper ? BASE "/state/upper" : UPPER "/upper";
@@ -70,7 +73,8 @@ static char *overlay_options(const struct guest_config *config)
 
     for (uint32_t i = config->num_layers; i-- > 0;)
         length += (size_t)snprintf(lower + length, sizeof(lower) - length, i ? "%u:" : "%u", i);
-    if (asprintf(&options, "lowerdir=%s,upperdir=%s,workdir=%s,redirect_dir=on", lower, upper, work) < 0)
+    if (asprintf(&options, "lowerdir=%s,upperdir=%s,workdir=%s,redirect_dir=on,metacopy=%s", lower, upper, work,
+                 config->has_upper ? "off" : "on") < 0)
         return NULL;
     return options;
 }

@@ -4,10 +4,12 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import shutil
 import stat
 import struct
 import subprocess
 
+import work
 from harness import equal, expect, need_root, only, skip, test
 
 FS_IOC_GETFLAGS = 0x80086601
@@ -217,6 +219,76 @@ def one_set_of_layers_serves_several_machines(t):
     for i in range(4):
         said = t.run(*options(i), "cat /lower/file; ls /second").stdout.decode()
         equal(said, f"of {i}\ndata\ntree{i}\nwhite\n" if i < 2 else "file\ndata\ntree\n")
+
+
+# What may happen to a file of a layer, all without or with only some of its data; it prints what is left of each.
+METADATA = r"""
+import hashlib, os, stat, sys
+os.chdir("/files")
+def names():
+    return sorted(n for n in os.listdir(".") if os.path.isfile(n))
+for i, name in enumerate(names()):
+    os.chmod(name, 0o600 + i)
+    os.chown(name, 100 + i, 200 + i)
+    os.utime(name, (1000 + i, 2000 + i))
+    os.setxattr(name, "trusted.i", b"%d" % i)
+reader = os.open("a", os.O_RDONLY)
+os.link("a", "a2")
+os.rename("b", "b2")
+with open("c", "r+b") as file:
+    file.seek(100000)
+    file.write(b"in the middle")
+os.truncate("d", 50000)
+with open("e", "ab") as file:
+    file.write(b"at the end")
+os.rename("dir", "moved")
+os.chmod("moved/f", 0o640)
+os.unlink("g")
+os.posix_fallocate(os.open("h", os.O_RDWR), 0, 400000)
+assert os.pread(reader, 10, 299990) == os.pread(os.open("a2", os.O_RDONLY), 10, 299990) == b"a" * 10
+os.sync()
+for name in [*names(), "moved/f"]:
+    s = os.stat(name)
+    with open(name, "rb") as file:
+        content = file.read()
+    print(name, oct(s.st_mode), s.st_uid, s.st_gid, s.st_nlink, s.st_size, hashlib.sha256(content).hexdigest()[:16],
+          os.getxattr(name, "trusted.i") if "/" not in name else "", s.st_mtime_ns if name in "a a2 b2 i" else "")
+"""
+
+
+@test
+@only("uml")
+def what_changes_of_a_layer_s_file_is_not_more_than_it_should_be(t):
+    """Without its data being copied, or with, a file is what it would be on any file system."""
+    os.makedirs(t.path("layer/files/dir"))
+    for name in "abcdefghi":
+        with open(t.path(f"layer/files/{'dir/' if name == 'f' else ''}{name}"), "wb") as file:
+            file.write(name.encode() * 300000)
+    shutil.copytree(t.path("layer/files"), t.path("share"))
+    before = listing(t.path("layer"))
+    os.mkdir(t.path("upper"))
+    root = ["--layer", work.make_host_like_root(t), "--layer", t.path("layer"), *work.USR]
+    said = [expect(done, 0) or done.stdout for done in [
+        t.run(*options, "--", "python3", "-c", METADATA)
+        for options in (root, [*root, "--upper", t.path("upper")], ["--rootfs", "host", "-v", f"{t.path('share')}:/files"])]]
+    equal(said[0].count(b"\n"), 9)
+    equal(said[:2], [said[2], said[2]])
+    equal(listing(t.path("layer")), before)
+    # A kept upper directory has all of it, on the host too.
+    with open(t.path("upper/upper/files/b2"), "rb") as file:
+        equal(file.read(), b"b" * 300000)
+
+
+@test
+def a_change_of_mode_takes_no_memory_for_the_data(t):
+    """Of a file in a layer, where the changes are kept in the guest's memory."""
+    root = t.make_root()
+    with open(f"{root}/large", "wb") as file:
+        for _ in range(96):
+            file.write(os.urandom(1 << 20))
+    os.symlink("busybox", f"{root}/bin/chmod")
+    done = t.run("--layer", root, "-m", "128m", "--scope", "none", "--", "sh", "-c", "chmod 700 /large && stat -c '%a %s' /large")
+    equal((done.stdout, done.stderr), (b"700 100663296\n", b""))
 
 
 @test
