@@ -4,7 +4,7 @@
  * killed in every part and every state. The runtime and state directories are this test's own, so that at its end it can be seen that
  * nothing is left in them.
  */
-#include <microsandbox.h>
+#include "guests.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -43,39 +43,14 @@ static char *path_of(const char *name)
     return path;
 }
 
-/* MSB_TEST_ENGINE, or what the library chooses. */
-static void set_engine(msb_vm_builder *builder)
-{
-    enum msb_engine engine = MSB_ENGINE_AUTO;
-    const char *name = getenv("MSB_TEST_ENGINE");
-
-    if (name)
-        assert_int_equal(msb_engine_parse(name, MSB_LENGTH_UNKNOWN, &engine, NULL), 0);
-    msb_vm_builder_set_engine(builder, engine);
-}
-
 static msb_vm_builder *sandbox_builder(const char *name)
 {
     static const char *const env[] = { "PATH=/usr/bin:/bin", "OWN=sandbox", "BOTH=sandbox" };
-    msb_vm_builder *builder = msb_vm_builder_new();
+    msb_vm_builder *builder = guest_builder();
 
-    set_engine(builder);
-    msb_vm_builder_set_rootfs_host(builder);
-    msb_vm_builder_set_memory_mib(builder, 256);
     msb_vm_builder_set_name(builder, name);
     msb_vm_builder_set_env(builder, env, 3);
     return builder;
-}
-
-static msb_vm *build(msb_vm_builder *builder)
-{
-    msb_error *error = NULL;
-    msb_vm *vm = msb_vm_builder_build(builder, &error);
-
-    if (!vm)
-        fail_msg("%s", msb_error_message(error));
-    msb_vm_builder_free(builder);
-    return vm;
 }
 
 static msb_sandbox *launch(msb_vm_builder *builder, unsigned flags)
@@ -88,14 +63,6 @@ static msb_sandbox *launch(msb_vm_builder *builder, unsigned flags)
         fail_msg("%s", msb_error_message(error));
     msb_vm_free(vm);
     return sandbox;
-}
-
-static void set_script(msb_vm_builder *builder, const char *script)
-{
-    const char *args[] = { "-c", script };
-
-    msb_vm_builder_set_exec_path(builder, "/bin/sh");
-    msb_vm_builder_set_args(builder, args, 2);
 }
 
 static msb_sandbox *launch_script(const char *name, const char *script)
@@ -159,13 +126,6 @@ static void kill_and_free(msb_sandbox *sandbox)
     msb_sandbox_kill(sandbox, PATIENCE, NO_CANCEL, NULL);
     end_of(sandbox);
     msb_sandbox_free(sandbox);
-}
-
-static void assert_error(msb_error *error, enum msb_error_code code, const char *part)
-{
-    if (msb_error_code(error) != code || !strstr(msb_error_message(error), part))
-        fail_msg("error %d: %s", msb_error_code(error), msb_error_message(error));
-    msb_error_free(error);
 }
 
 /* The value of "KEY":NUMBER in what inspect says. */
@@ -1018,13 +978,11 @@ static bool check(bool good, const char *name, const char *what, msb_error **err
 
 static msb_sandbox *launch_small(const char *name, msb_error **err)
 {
-    msb_vm_builder *builder = msb_vm_builder_new();
+    msb_vm_builder *builder = guest_builder();
     msb_sandbox *sandbox;
     msb_vm *vm;
 
-    msb_vm_builder_set_rootfs_host(builder);
     msb_vm_builder_set_memory_mib(builder, 64);
-    set_engine(builder);
     msb_vm_builder_set_name(builder, name);
     vm = msb_vm_builder_build(builder, err);
     msb_vm_builder_free(builder);
