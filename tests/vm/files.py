@@ -291,6 +291,46 @@ def a_change_of_mode_takes_no_memory_for_the_data(t):
     equal((done.stdout, done.stderr), (b"700 100663296\n", b""))
 
 
+# Lists, looks at some of what is there, makes and removes some; and lists again.
+MANY = r"""
+import os, sys
+os.chdir(sys.argv[1])
+count = int(sys.argv[2])
+def listed():
+    with os.scandir(".") as entries:
+        return {entry.name for entry in entries}
+assert listed() == {str(i) for i in range(count)}
+for i in range(0, count, count // 1000):
+    s = os.stat(str(i))
+    assert (s.st_size, s.st_nlink) == (0, 1), (i, s)
+for i in range(0, count, count // 100):
+    os.unlink(str(i))
+    open(f"new{i}", "x").close()
+names = listed()
+assert len(names) == count and sum(name.startswith("new") for name in names) == 100 and not os.path.exists("0"), len(names)
+print("good")
+"""
+
+
+@test
+@only("uml")
+def a_directory_of_very_many_entries(t):
+    """On an overlay's layer, a native root, and in a share; a million each with MSB_TEST_LONG."""
+    count = 1000000 if os.environ.get("MSB_TEST_LONG") else 10000
+    root = work.make_host_like_root(t)
+    for place in t.path("root/work/d"), t.path("share"):
+        os.mkdir(place)
+        directory = os.open(place, os.O_RDONLY)
+        for i in range(count):
+            os.close(os.open(str(i), os.O_WRONLY | os.O_CREAT, 0o644, dir_fd=directory))
+        os.close(directory)
+    for options, place in [(["--layer", root, *work.USR], "/work/d"), (["--rootfs", root, *work.USR], "/work/d"),
+                           (["--rootfs", "host", "-v", f"{t.path('share')}:/share"], "/share")]:
+        done = t.run(*options, "-m", "1g", "--", "python3", "-c", MANY, place, str(count), timeout=300)
+        expect(done, 0)
+        equal(done.stdout, b"good\n")
+
+
 @test
 def file_flags_are_the_host_s(t):
     """lsattr and chattr; nothing that the host's user could not remove comes of it."""
