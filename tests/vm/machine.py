@@ -69,8 +69,6 @@ def an_idle_sandbox_costs_little_memory(t):
 def the_guest_s_free_memory_goes_back(t):
     """Free page reporting: what the guest freed, the host has again."""
     need_root()
-    if t.engine == "uml":
-        skip("the host cannot see what a user-mode kernel has freed")
     script = "import sys; x = bytearray(200 << 20); x = None; print('up', flush=True); sys.stdin.readline()"
     with t.running("--rootfs", "host", "-m", "512m", "python3", "-c", script) as process:
         # The kernel reports pages that stay free, every two seconds.
