@@ -49,6 +49,23 @@ SETTER(kernel, "/etc/passwd")
 SETTER(user, "nobody")
 SETTER(hostname, "guest")
 
+SETTER(nested, 1)
+SETTER(name, "named")
+SETTER(timeout_ms, 1500)
+SETTER(idle_timeout_ms, 2500)
+
+static void config_keep(msb_config_builder *b)
+{
+    msb_config_builder_set_name(b, "named");
+    msb_config_builder_set_keep(b, 1);
+}
+
+static void vm_keep(msb_vm_builder *b)
+{
+    msb_vm_builder_set_name(b, "named");
+    msb_vm_builder_set_keep(b, 1);
+}
+
 static void config_ip(msb_config_builder *b)
 {
     msb_config_builder_set_subnet(b, "10.9.0.0/16");
@@ -110,6 +127,11 @@ static const struct {
     { config_kernel, vm_kernel, "\"kernel\":\t\"/etc/passwd\"" },
     { config_user, vm_user, "\"user\":\t\"nobody\"" },
     { config_hostname, vm_hostname, "\"hostname\":\t\"guest\"" },
+    { config_nested, vm_nested, "\"nested\":\ttrue" },
+    { config_name, vm_name, "\"name\":\t\"named\"" },
+    { config_keep, vm_keep, "\"keep\":\ttrue" },
+    { config_timeout_ms, vm_timeout_ms, "\"timeout_ms\":\t1500" },
+    { config_idle_timeout_ms, vm_idle_timeout_ms, "\"idle_timeout_ms\":\t2500" },
 };
 
 static char *json_and_free(msb_vm_builder *builder)

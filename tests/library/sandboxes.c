@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -104,6 +105,22 @@ static int finish_exec(msb_exec *exec)
         print_message("%s\n", msb_error_message(error));
     msb_error_free(error);
     return status;
+}
+
+static bool is_readable(int fd, int milliseconds)
+{
+    struct pollfd polled = { .fd = fd, .events = POLLIN };
+
+    return poll(&polled, 1, milliseconds) == 1;
+}
+
+/* Until the command has said it. */
+static void until_output(msb_exec *exec, const char *wanted)
+{
+    while (!strstr(msb_exec_output(exec, NULL), wanted)) {
+        assert_true(is_readable(msb_exec_fd(exec), PATIENCE));
+        msb_exec_wait(exec, 0, NO_CANCEL, NULL);
+    }
 }
 
 static void assert_run(msb_sandbox *sandbox, const char *script, int status, const char *output)
@@ -371,17 +388,11 @@ static void a_terminal_has_a_size_and_signals(void **state)
 {
     msb_exec_options *options = shell("stty size; trap 'stty size; exit 4' WINCH; echo ready; while :; do sleep 0.1; done");
     msb_exec *exec;
-    size_t size = 0;
 
     (void)state;
     msb_exec_options_set_tty(options, 11, 22);
     exec = begin_exec(shared, options);
-    while (!strstr(msb_exec_output(exec, &size), "ready")) {
-        struct pollfd pollfd = { .fd = msb_exec_fd(exec), .events = POLLIN };
-
-        assert_int_equal(poll(&pollfd, 1, PATIENCE), 1);
-        msb_exec_wait(exec, 0, NO_CANCEL, NULL);
-    }
+    until_output(exec, "ready");
     assert_int_equal(msb_exec_resize(exec, 33, 44, NULL), 0);
     assert_int_equal(finish_exec(exec), 4);
     assert_string_equal(msb_exec_output(exec, NULL), "11 22\r\nready\r\n33 44\r\n");
@@ -622,6 +633,122 @@ static void figures_are_what_they_are(void **state)
     assert_true(after.disk_read > before.disk_read);
 }
 
+static void owners_are_kept_where_asked(void **state)
+{
+    char *file = path_of("owned");
+    msb_error *error = NULL;
+    struct stat st;
+
+    (void)state;
+    assert_run(shared, "echo x >/root/owned; chown 1234:5678 /root/owned", 0, "");
+    assert_int_equal(msb_sandbox_copy_out(shared, "/root/owned", file, 0, PATIENCE, NO_CANCEL, NULL), 0);
+    assert_int_equal(lstat(file, &st), 0);
+    assert_int_equal(st.st_uid, geteuid());
+    if (geteuid() == 0) {
+        assert_int_equal(msb_sandbox_copy_out(shared, "/root/owned", file, MSB_COPY_OWNERS, PATIENCE, NO_CANCEL, NULL), 0);
+        assert_int_equal(lstat(file, &st), 0);
+        assert_true(st.st_uid == 1234 && st.st_gid == 5678);
+        /* Into the guest they are kept unasked. */
+        assert_int_equal(msb_sandbox_copy_in(shared, file, "/root/back", 0, PATIENCE, NO_CANCEL, NULL), 0);
+        assert_run(shared, "stat -c %u:%g /root/back", 0, "1234:5678\n");
+    } else {
+        assert_int_equal(msb_sandbox_copy_out(shared, "/root/owned", file, MSB_COPY_OWNERS, PATIENCE, NO_CANCEL, &error), -1);
+        assert_error(error, MSB_ERR_SYSTEM, "owned");
+        error = NULL;
+    }
+    assert_int_equal(msb_sandbox_copy_out(shared, "/root/owned", file, 2, PATIENCE, NO_CANCEL, &error), -1);
+    assert_error(error, MSB_ERR_INVALID, "flags");
+    unlink(file);
+    free(file);
+}
+
+static void archives_pass_through_descriptors(void **state)
+{
+    char *file = path_of("archive"), *tree = path_of("packed");
+    int cancel = eventfd(1, EFD_CLOEXEC), fd, pipes[2];
+    msb_error *error = NULL;
+
+    (void)state;
+    assert_run(shared, "mkdir -p /root/tree/sub; echo inside >/root/tree/sub/file", 0, "");
+    fd = open(file, O_CREAT | O_TRUNC | O_RDWR | O_CLOEXEC, 0600);
+    assert_int_equal(msb_sandbox_archive_out(shared, "/root/tree", fd, PATIENCE, NO_CANCEL, NULL), 0);
+    sh("mkdir %s && tar x -C %s -f %s && test \"$(cat %s/tree/sub/file)\" = inside", tree, tree, file, tree);
+    /* And back, as another's tar packs it. */
+    sh("echo other >%s/tree/other && tar c -C %s/tree -f %s other sub", tree, tree, file);
+    assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+    assert_run(shared, "mkdir /root/unpacked", 0, "");
+    assert_int_equal(msb_sandbox_archive_in(shared, fd, "/root/unpacked", PATIENCE, NO_CANCEL, NULL), 0);
+    assert_run(shared, "cat /root/unpacked/other /root/unpacked/sub/file", 0, "other\ninside\n");
+    close(fd);
+
+    assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
+    assert_int_equal(msb_sandbox_archive_out(shared, "/no/such/file", pipes[1], PATIENCE, NO_CANCEL, &error), -1);
+    assert_error(error, MSB_ERR_WORKLOAD, "copy `/no/such/file` of the sandbox");
+    error = NULL;
+    /* Nobody writes to the one, and nobody reads from the other. */
+    assert_int_equal(msb_sandbox_archive_in(shared, pipes[0], "/root", 200, NO_CANCEL, &error), -1);
+    assert_error(error, MSB_ERR_TIMEOUT, "");
+    error = NULL;
+    assert_int_equal(msb_sandbox_archive_in(shared, pipes[0], "/root", NEVER, cancel, &error), -1);
+    assert_error(error, MSB_ERR_CANCELLED, "");
+    error = NULL;
+    assert_run(shared, "truncate -s 1G /root/tree/endless", 0, "");
+    assert_int_equal(msb_sandbox_archive_out(shared, "/root/tree", pipes[1], 700, NO_CANCEL, &error), -1);
+    assert_error(error, MSB_ERR_TIMEOUT, "");
+    error = NULL;
+    assert_int_equal(msb_sandbox_archive_out(shared, "/root/tree", pipes[1], NEVER, cancel, &error), -1);
+    assert_error(error, MSB_ERR_CANCELLED, "");
+    assert_run(shared, "rm -r /root/tree /root/unpacked", 0, "");
+    close(pipes[0]);
+    close(pipes[1]);
+    close(cancel);
+    unlink(file);
+    sh("rm -r %s", tree);
+    free(file);
+    free(tree);
+}
+
+static void ports_are_told_as_they_are(void **state)
+{
+    static const char *const ports[] = { "0:80", "0:53/udp" };
+    static const char server[] = "exec python3 -c 'import socket\nlistener = socket.create_server((\"\", 80))\n"
+                                 "print(\"up\", flush=True)\nlistener.accept()[0].sendall(b\"hello\")'";
+    msb_vm_builder *builder = sandbox_builder("published");
+    struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    msb_error *error = NULL;
+    msb_port *tcp, *udp;
+    msb_sandbox *sandbox;
+    char bytes[8], *text;
+    msb_exec *exec;
+
+    (void)state;
+    msb_vm_builder_set_port_map(builder, ports, 2);
+    sandbox = launch(builder, 0);
+    tcp = msb_sandbox_port(sandbox, 0, &error);
+    udp = msb_sandbox_port(sandbox, 1, &error);
+    assert_true(tcp && udp);
+    assert_null(msb_sandbox_port(sandbox, 2, &error));
+    assert_null(error);
+    assert_true(msb_port_guest(tcp) == 80 && !msb_port_is_udp(tcp) && msb_port_host(tcp) != 0);
+    assert_true(msb_port_guest(udp) == 53 && msb_port_is_udp(udp) && msb_port_host(udp) != 0);
+    text = msb_port_address(tcp);
+    assert_string_equal(text, "127.0.0.1");
+    free(text);
+    exec = begin_exec(sandbox, shell(server));
+    until_output(exec, "up");
+    address.sin_port = htons(msb_port_host(tcp));
+    assert_int_equal(connect(client, (struct sockaddr *)&address, sizeof(address)), 0);
+    assert_int_equal(recv(client, bytes, 5, MSG_WAITALL), 5);
+    assert_memory_equal(bytes, "hello", 5);
+    assert_int_equal(finish_exec(exec), 0);
+    close(client);
+    msb_exec_free(exec);
+    msb_port_free(tcp);
+    msb_port_free(udp);
+    kill_and_free(sandbox);
+}
+
 /* ---- Handles ---------------------------------------------------------------------------------------------------------------- */
 
 static void a_sandbox_is_found_by_its_name(void **state)
@@ -648,6 +775,56 @@ static void a_sandbox_is_found_by_its_name(void **state)
     error = NULL;
     assert_int_equal(msb_sandbox_remove(shared, &error), -1);
     assert_error(error, MSB_ERR_STATE, "runs");
+}
+
+static void a_made_name_is_new_and_good(void **state)
+{
+    char *one = msb_sandbox_make_name(NULL), *two = msb_sandbox_make_name(NULL);
+
+    (void)state;
+    assert_true(one && two);
+    assert_string_not_equal(one, two);
+    assert_null(msb_sandbox_open(one, NULL));
+    kill_and_free(launch(sandbox_builder(one), 0));
+    free(one);
+    free(two);
+}
+
+static void states_have_names_and_come_in_their_order(void **state)
+{
+    static const char *const names[] = { "starting", "running", "stopping", "exited", "failed" };
+    msb_vm_builder *builder = sandbox_builder("states");
+    msb_sandbox *sandbox = NULL;
+    int out[2];
+    char byte;
+    msb_vm *vm;
+
+    (void)state;
+    for (int i = 0; i < 5; i++)
+        assert_string_equal(msb_sandbox_state_name((enum msb_sandbox_state)i), names[i]);
+    assert_null(msb_sandbox_state_name((enum msb_sandbox_state)5));
+    assert_int_equal(pipe2(out, O_CLOEXEC), 0);
+    set_script(builder, "trap '' TERM; echo; while :; do sleep 1; done");
+    msb_vm_builder_set_stdio(builder, -1, out[1], -1);
+    vm = build(builder);
+    assert_int_equal(msb_vm_spawn(vm, NULL), 0);
+    /* Found in its first moments, in which a guest does not boot. */
+    while (!sandbox)
+        sandbox = msb_sandbox_open("states", NULL);
+    assert_int_equal(msb_sandbox_state(sandbox, NULL), MSB_SANDBOX_STARTING);
+    assert_int_equal(read(out[0], &byte, 1), 1);
+    assert_true(msb_sandbox_fd(sandbox, NULL) >= 0); /* from here on it is told the end */
+    assert_int_equal(msb_sandbox_state(sandbox, NULL), MSB_SANDBOX_RUNNING);
+    assert_int_equal(msb_sandbox_stop(sandbox, PATIENCE, PATIENCE, NO_CANCEL, NULL), 0);
+    assert_int_equal(msb_sandbox_state(sandbox, NULL), MSB_SANDBOX_STOPPING);
+    assert_int_equal(msb_sandbox_kill(sandbox, PATIENCE, NO_CANCEL, NULL), 0);
+    assert_int_equal(end_of(sandbox), -1);
+    assert_int_equal(msb_sandbox_state(sandbox, NULL), MSB_SANDBOX_FAILED);
+    assert_int_equal(msb_vm_wait(vm, NULL), -1);
+    msb_sandbox_free(sandbox);
+    msb_vm_free(vm);
+    close(out[0]);
+    close(out[1]);
 }
 
 static void a_name_in_use_is_refused(void **state)
@@ -888,6 +1065,81 @@ static void all_is_in_the_log(void **state)
     }
     assert_string_equal(out, "one\nthree\n");
     assert_string_equal(errors, "two\n");
+    msb_log_reader_free(reader);
+    assert_int_equal(msb_sandbox_remove(sandbox, NULL), 0);
+    msb_sandbox_free(sandbox);
+}
+
+/* The next record, which is waited for. */
+static void assert_logged(msb_log_reader *reader, const char *wanted)
+{
+    enum msb_log_stream stream;
+    const void *bytes;
+    uint64_t realtime;
+    size_t size;
+    int found;
+
+    while ((found = msb_log_reader_next(reader, &stream, &realtime, &bytes, &size, NULL)) == 0)
+        assert_true(is_readable(msb_log_reader_fd(reader), PATIENCE));
+    assert_int_equal(found, 1);
+    assert_int_equal(size, strlen(wanted));
+    assert_memory_equal(bytes, wanted, size);
+}
+
+static void a_log_is_followed(void **state)
+{
+    msb_vm_builder *builder = sandbox_builder("followed");
+    enum msb_log_stream stream;
+    msb_log_reader *reader;
+    msb_sandbox *sandbox;
+    const void *bytes;
+    uint64_t realtime;
+    msb_exec *exec;
+    size_t size;
+    int in[2];
+
+    (void)state;
+    set_script(builder, "echo first; while read word; do echo got $word; done");
+    sandbox = launch(builder, MSB_LAUNCH_INPUT);
+    reader = msb_sandbox_log(sandbox, NULL);
+    assert_non_null(reader);
+    assert_logged(reader, "first\n");
+    while (is_readable(msb_log_reader_fd(reader), 0))
+        assert_int_equal(msb_log_reader_next(reader, &stream, &realtime, &bytes, &size, NULL), 0);
+    assert_int_equal(pipe2(in, O_CLOEXEC), 0);
+    exec = msb_sandbox_attach(sandbox, in[0], -1, -1, PATIENCE, NO_CANCEL, NULL);
+    assert_non_null(exec);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(write(in[1], "one\n", 4), 4);
+        assert_logged(reader, "got one\n");
+    }
+    close(in[1]);
+    assert_int_equal(finish_exec(exec), 0);
+    assert_int_equal(end_of(sandbox), 0);
+    assert_int_equal(msb_log_reader_next(reader, &stream, &realtime, &bytes, &size, NULL), 0);
+    msb_log_reader_free(reader);
+    msb_exec_free(exec);
+    msb_sandbox_free(sandbox);
+    close(in[0]);
+}
+
+static void a_sandbox_s_terminal_is_resized(void **state)
+{
+    msb_vm_builder *builder = sandbox_builder("terminal");
+    msb_log_reader *reader;
+    msb_sandbox *sandbox;
+
+    (void)state;
+    set_script(builder, "stty size; trap 'stty size; exit 4' WINCH; touch /ready; while :; do sleep 0.1; done");
+    msb_vm_builder_set_tty(builder, 11, 22);
+    msb_vm_builder_set_keep(builder, 1);
+    sandbox = launch(builder, 0);
+    assert_run(sandbox, await_ready, 0, "");
+    assert_int_equal(msb_sandbox_resize(sandbox, 33, 44, PATIENCE, NO_CANCEL, NULL), 0);
+    assert_int_equal(end_of(sandbox), 4);
+    reader = msb_sandbox_log(sandbox, NULL);
+    assert_logged(reader, "11 22\r\n");
+    assert_logged(reader, "33 44\r\n");
     msb_log_reader_free(reader);
     assert_int_equal(msb_sandbox_remove(sandbox, NULL), 0);
     msb_sandbox_free(sandbox);
@@ -1352,8 +1604,13 @@ int main(int argc, char **argv)
         cmocka_unit_test(one_that_nobody_reads_stalls_only_itself),
         cmocka_unit_test(files_are_copied_both_ways),
         cmocka_unit_test(a_copy_ends_in_time_and_when_cancelled),
+        cmocka_unit_test(owners_are_kept_where_asked),
+        cmocka_unit_test(archives_pass_through_descriptors),
+        cmocka_unit_test(ports_are_told_as_they_are),
         cmocka_unit_test(figures_are_what_they_are),
         cmocka_unit_test(a_sandbox_is_found_by_its_name),
+        cmocka_unit_test(a_made_name_is_new_and_good),
+        cmocka_unit_test(states_have_names_and_come_in_their_order),
         cmocka_unit_test(a_name_in_use_is_refused),
         cmocka_unit_test(what_does_not_start_leaves_nothing),
         cmocka_unit_test(an_end_is_told_and_kept),
@@ -1363,6 +1620,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(who_is_attached_hears_and_is_heard),
         cmocka_unit_test(who_does_not_read_holds_nobody_for_long),
         cmocka_unit_test(all_is_in_the_log),
+        cmocka_unit_test(a_log_is_followed),
+        cmocka_unit_test(a_sandbox_s_terminal_is_resized),
         cmocka_unit_test(one_in_the_foreground_is_found_too),
         cmocka_unit_test(many_side_by_side),
         cmocka_unit_test(a_killed_device_is_blamed),

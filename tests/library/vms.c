@@ -429,6 +429,56 @@ static void failures_of_the_workload(void **state)
     }
 }
 
+static void a_terminal_is_resized(void **state)
+{
+    msb_vm_builder *builder = shell("stty size; trap 'stty size; exit 4' WINCH; echo; while :; do sleep 0.1; done");
+    int out[2];
+    char *text, size[7];
+    msb_vm *vm;
+
+    (void)state;
+    assert_int_equal(pipe(out), 0);
+    msb_vm_builder_set_stdio(builder, -1, out[1], -1);
+    msb_vm_builder_set_tty(builder, 11, 22);
+    vm = build(builder);
+    assert_int_equal(msb_vm_spawn(vm, NULL), 0);
+    close(out[1]);
+    for (size_t i = 0; i < sizeof(size); i++)
+        assert_int_equal(read(out[0], size + i, 1), 1);
+    assert_memory_equal(size, "11 22\r\n", 7);
+    assert_int_equal(read(out[0], size, 1), 1); /* it is prepared */
+    assert_int_equal(msb_vm_resize(vm, 33, 44, NULL), 0);
+    text = read_all(out[0]);
+    assert_non_null(strstr(text, "33 44"));
+    free(text);
+    assert_int_equal(msb_vm_wait(vm, NULL), 4);
+    msb_vm_free(vm);
+}
+
+static void a_panic_s_last_words(void **state)
+{
+    /* PID 1's own code is overwritten. */
+    static const char *const args[] = { "-c", "maps = [line.split() for line in open('/proc/1/maps')]\n"
+                                              "first, end = next(line[0] for line in maps if 'x' in line[1]).split('-')\n"
+                                              "with open('/proc/1/mem', 'r+b', 0) as memory:\n"
+                                              "    memory.seek(int(first, 16))\n"
+                                              "    memory.write(bytes(int(end, 16) - int(first, 16)))" };
+    msb_vm_builder *builder = guest_builder();
+    msb_error *error = NULL;
+    msb_vm *vm;
+
+    (void)state;
+    msb_vm_builder_set_exec_path(builder, "/usr/bin/python3");
+    msb_vm_builder_set_args(builder, args, 2);
+    vm = build(builder);
+    assert_int_equal(msb_vm_start(vm, &error), -1);
+    assert_error(error, MSB_ERR_VM, "panic");
+    assert_int_equal(msb_vm_exit_status(vm), 125);
+    assert_non_null(msb_vm_kernel_log(vm));
+    assert_non_null(strstr(msb_vm_kernel_log(vm), "Kernel panic"));
+    msb_vm_free(vm);
+}
+
 static void streams_must_be_open(void **state)
 {
     msb_vm_builder *builder = shell("true");
@@ -458,6 +508,8 @@ int main(int argc, char **argv)
         cmocka_unit_test_teardown(killed, nothing_changed),
         cmocka_unit_test_teardown(freed_while_it_runs, nothing_changed),
         cmocka_unit_test_teardown(failures_of_the_workload, nothing_changed),
+        cmocka_unit_test_teardown(a_terminal_is_resized, nothing_changed),
+        cmocka_unit_test_teardown(a_panic_s_last_words, nothing_changed),
         cmocka_unit_test_teardown(streams_must_be_open, nothing_changed),
     };
 
