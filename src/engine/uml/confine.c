@@ -56,7 +56,6 @@ static const struct cell_syscall allowed[] = {
     CELL_ALLOW(setsid),
     CELL_ALLOW(personality), /* asks whether addresses are random; can but change its own */
     CELL_ALLOW(prlimit64),   /* reads limits; to raise one it would need a capability */
-    CELL_ALLOW(sched_getaffinity),
 
     /* The initramfs and the processor's features; reading only, and the root has nothing else. */
     ALLOW_IF(openat, 2, O_ACCMODE, O_RDONLY),
@@ -97,6 +96,8 @@ static const struct cell_syscall allowed[] = {
     CELL_ALLOW(exit_group),
     CELL_ALLOW(futex),
     CELL_ALLOW(sched_yield),
+    CELL_ALLOW(sched_getaffinity), /* itself and its processes on one processor (kernel/patches/0009) */
+    CELL_ALLOW(sched_setaffinity),
 
     /* Tracing: how the guest's programs are run. Only these requests, and only of its own children. */
     ALLOW_IF(ptrace, 0, ~0UL, PTRACE_TRACEME),
