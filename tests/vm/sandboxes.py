@@ -3,6 +3,7 @@
 
 What the engine has no part in is tested with the one that boots fastest."""
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -11,10 +12,12 @@ import shlex
 import signal
 import socket
 import subprocess
+import termios
 import threading
 import time
 
 from harness import children, equal, expect, need_root, only, test, wait_gone
+from terminal import Terminal
 
 LONG = bool(os.environ.get("MSB_TEST_LONG"))
 
@@ -388,6 +391,55 @@ def a_terminal_of_an_exec(t):
         terminal.until(r"still here$")
         terminal.type("kill -9 %1; wait; echo e''nded", "Enter")
         terminal.until(r"ended$")
+
+
+@test
+def a_terminal_that_the_command_does_not_have(t):
+    """As in a shell's pipeline: this machine's terminal edits lines, ends the input and makes the signals."""
+    def line_by_line(command):
+        terminal = Terminal([*command, "sh", "-c", "tty; cat; echo end; exit 4"])
+        try:
+            terminal.until(b"not a tty\r\n")
+            terminal.write(b"hellx\x7fo\n")
+            terminal.until(b"hello\r\n")  # the command's; what was typed has its mistake
+            terminal.write(b"par\x04tial\n")  # what is there goes before the end of the line
+            terminal.until(b"partial\r\n")
+            terminal.until(b"partial\r\n")
+            terminal.write(b"\x04")
+            terminal.until(b"end\r\n")
+            equal(terminal.process.wait(20), 4)
+            equal(termios.tcgetattr(terminal.terminal), terminal.before)
+            assert not fcntl.fcntl(terminal.terminal, fcntl.F_GETFL) & os.O_NONBLOCK, "the terminal does not block any more"
+        finally:
+            terminal.close()
+
+    def signalled(command):
+        for key, name, number in (b"\x03", "INT", signal.SIGINT), (b"\x1c", "QUIT", signal.SIGQUIT):
+            for script, status in (f"trap 'echo got; exit 7' {name}; echo up; while :; do sleep 0.1; done", 7), ("echo up; exec cat", 128 + number):
+                terminal = Terminal([*command, "sh", "-c", script])
+                try:
+                    terminal.until(b"up\r\n")
+                    terminal.write(key)
+                    if status == 7:
+                        terminal.until(b"got\r\n")
+                    equal(terminal.process.wait(20), status)
+                finally:
+                    terminal.close()
+
+    with Sandboxes(t) as msb:
+        msb.up("one")
+        for command in ["exec", "-i", "-T", "one"], ["run", "-i", "-T", "--engine", t.engine, "--rootfs", "host", "-m", "96m"]:
+            line_by_line(["env", f"XDG_RUNTIME_DIR={msb.runtime}", t.msb, *command])
+        signalled(["env", f"XDG_RUNTIME_DIR={msb.runtime}", t.msb, "exec", "-i", "-T", "one"])
+        # With the output elsewhere there is no terminal for the command either.
+        terminal = Terminal(["sh", "-c", 'XDG_RUNTIME_DIR=$0 "$1" exec one sh -c "tty; cat" | tr a-z A-Z', msb.runtime, t.msb])
+        try:
+            terminal.until(b"NOT A TTY\r\n")
+            terminal.write(b"word\n\x04")
+            terminal.until(b"WORD\r\n")
+            equal(terminal.process.wait(20), 0)
+        finally:
+            terminal.close()
 
 
 @test
