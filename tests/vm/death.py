@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """kill -9 of each process of a VM in turn, and of its caller: nothing is left, and the one that died is named."""
+import contextlib
 import glob
 import os
 import signal
@@ -76,6 +77,26 @@ def the_vsock_device_is_killed(t):
 @test
 def the_monitor_is_killed(t):
     dies(t, "msb-monitor", 0, "monitor was killed by signal 9")
+
+
+@test
+def what_is_stopped_dies_with_the_monitor(t):
+    """None of them can see by itself that the monitor is gone."""
+    with up(t) as process:
+        all_of_them = children(process.pid)
+        monitor = one_of(all_of_them, "msb-monitor")
+        below = children(monitor)
+        try:
+            for pid in below:
+                kill(pid, signal.SIGSTOP)
+            kill(monitor)
+            equal(wait_gone(all_of_them, 2), [])
+            equal(process.wait(2), 125)
+            equal(left_behind(t), [])
+        finally:
+            for pid in below:
+                with contextlib.suppress(ProcessLookupError):
+                    kill(pid)
 
 
 @test
