@@ -1336,6 +1336,22 @@ static pid_t child_of(pid_t parent, const char *part)
     return found;
 }
 
+/* All of its children, at most so many; how many there are. */
+static int children_of(pid_t parent, pid_t *children, int most)
+{
+    char path[64];
+    int num = 0;
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/%d/task/%d/children", parent, parent);
+    file = fopen(path, "re");
+    assert_non_null(file);
+    while (num < most && fscanf(file, "%d", &children[num]) == 1)
+        num++;
+    fclose(file);
+    return num;
+}
+
 static void wait_until_gone(pid_t pid)
 {
     while (kill(pid, 0) == 0)
@@ -1376,19 +1392,13 @@ static void a_killed_monitor_leaves_nothing_but_the_truth(void **state)
         msb_vm_builder *builder = sandbox_builder("orphan");
         msb_sandbox *sandbox, *found;
         pid_t monitor, children[16];
-        int num = 0;
         msb_error *error = NULL;
-        char path[64];
-        FILE *file;
+        int num;
 
         msb_vm_builder_set_keep(builder, keep);
         sandbox = launch(builder, 0);
         monitor = (pid_t)number_in(sandbox, "pid");
-        snprintf(path, sizeof(path), "/proc/%d/task/%d/children", monitor, monitor);
-        file = fopen(path, "re");
-        while (num < 16 && fscanf(file, "%d", &children[num]) == 1)
-            num++;
-        fclose(file);
+        num = children_of(monitor, children, 16);
         assert_true(num >= 3);
         kill(monitor, SIGKILL);
         assert_int_equal(msb_sandbox_wait(sandbox, PATIENCE, NO_CANCEL, &error), -1);
@@ -1529,18 +1539,33 @@ static long long guest_time(void)
     return now;
 }
 
-static void the_clock_is_right_again_after_a_pause(void **state)
+/* A process that is told to go on before it has stopped does neither. */
+static void stop_process(pid_t pid)
 {
-    pid_t monitor = (pid_t)number_in(shared, "pid");
+    char path[64], state = 0;
+
+    kill(pid, SIGSTOP);
+    snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+    while (state != 'T') {
+        FILE *file = fopen(path, "re");
+
+        assert_non_null(file);
+        assert_int_equal(fscanf(file, "%*d (%*[^)]) %c", &state), 1);
+        fclose(file);
+    }
+}
+
+static void assert_clock_is_set_when_continued(const pid_t *processes, int num)
+{
     struct timespec now;
     long long difference = 0;
 
-    (void)state;
     assert_run(shared, "date -s @1000000 >/dev/null", 0, "");
     assert_true(guest_time() < 2000000LL * 1000000000);
-    /* As a host that slept, and a shell's job control, do it. */
-    kill(monitor, SIGSTOP);
-    kill(monitor, SIGCONT);
+    for (int i = 0; i < num; i++)
+        stop_process(processes[i]);
+    for (int i = 0; i < num; i++)
+        kill(processes[i], SIGCONT);
     for (int i = 0; i < 100; i++) {
         clock_gettime(CLOCK_REALTIME, &now);
         difference = guest_time() - ((long long)now.tv_sec * 1000000000 + now.tv_nsec);
@@ -1548,6 +1573,17 @@ static void the_clock_is_right_again_after_a_pause(void **state)
             break;
     }
     assert_true(difference > -1000000000 && difference < 1000000000);
+}
+
+static void the_clock_is_right_again_after_a_pause(void **state)
+{
+    pid_t monitor = (pid_t)number_in(shared, "pid"), children[16];
+
+    (void)state;
+    /* As a shell's job control does it. */
+    assert_clock_is_set_when_continued(&monitor, 1);
+    /* As a debugger or a freezer does it, of the engine and the devices. */
+    assert_clock_is_set_when_continued(children, children_of(monitor, children, 16));
 }
 
 /* ---- The end ---------------------------------------------------------------------------------------------------------------- */
