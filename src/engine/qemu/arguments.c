@@ -126,7 +126,7 @@ static void add_kernel(struct arguments *a, const struct engine_vm *vm, unsigned
     add(a, "/initrd");
     add(a, "-append");
     /* Why each of these: docs/kernels.md, "Kernel parameters". */
-    add(a, "console=ttyS0 %s panic=-1 tsc_early_khz=%u tsc=reliable lapic_timer_hz=1000000000 pnpacpi=off %s %s",
+    add(a, "console=ttyS0 %s panic=-1 tsc_early_khz=%u tsc=reliable lapic_timer_hz=1000000000 keep_initmem pnpacpi=off %s %s",
         vm->kernel_log ? "ignore_loglevel" : "quiet", tsc_khz, vm->num_vcpus == 1 ? "noreplace-smp" : "",
         vm->extra_args ? vm->extra_args : "");
 }
