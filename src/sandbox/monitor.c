@@ -667,18 +667,19 @@ static void settle(struct monitor *monitor)
 
 int main(void)
 {
-    struct monitor monitor = {
+    /* Until the process has ended: what it holds then is freed with it. */
+    static struct monitor monitor = {
         .output = -1,
         .launched = { .connections = -1, .console = -1, .net.member.lock = -1 },
-        .registration = REGISTRATION_NONE,
         .input = { -1, -1 },
         .clock_fd = -1,
         .signal_fd = -1,
-        .began = monotonic_now(),
     };
     msb_error *error = NULL;
     bool ready;
 
+    monitor.registration = REGISTRATION_NONE;
+    monitor.began = monotonic_now();
     ignore_signals();
     ready = adopt_fds(&error) == 0 && receive_spec(&monitor, &error) == 0 && leave_caller(&monitor, &error) == 0;
     monitor.loop = loop_new(ready ? &error : NULL);
