@@ -125,7 +125,6 @@ static int run_detached(struct exec_work *work)
 {
     const int none[] = { -1, -1, -1 };
     msb_error *error = NULL;
-
     int status;
 
     if (exec_start(work, none, &error) == 0 && msb_exec_wait_started(work->exec, -1, -1, &error) == 0)

@@ -104,10 +104,12 @@ class DryRun(Scratch):
 
     def test_engine_that_was_asked_for(self):
         """Where it cannot run nothing runs in its place, though others could."""
-        for finding in json.loads(msb("doctor", "--json").stdout)["findings"]:
-            if finding["what"] in ("engine kvm", "engine uml") and not finding["ok"]:
-                name = finding["what"].split()[1]
-                self.assertRegex(self.refused("--rootfs", "host", "--engine", name, "echo", "it ran"), "the (kvm |uml )?engine")
+        findings = json.loads(msb("doctor", "--json").stdout)["findings"]
+        unfit = [f["what"].split()[1] for f in findings if f["what"] in ("engine kvm", "engine uml") and not f["ok"]]
+        if not unfit:
+            self.skipTest("both work here")
+        for name in unfit:
+            self.assertRegex(self.refused("--rootfs", "host", "--engine", name, "echo", "it ran"), "the (kvm |uml )?engine")
 
     def test_each_option(self):
         cases = [

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the VM tests share: running msb, a root file system, looking at processes, and the tests' registry.
 
-A test is a function with the decorator @test. It fails by an exception, and is skipped by that of skip(). Tests run two at a time, each in a directory of its own
-(self.dir), which is removed afterwards; what they start they wait for.
+A test is a function with the decorator @test. It fails by an exception, and is skipped by that of skip(). Tests run two at a time, each in
+a directory of its own (self.dir), which is removed afterwards; what they start they wait for.
 """
 import contextlib
 import os

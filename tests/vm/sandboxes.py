@@ -398,8 +398,7 @@ def a_terminal_of_an_exec(t):
 def a_terminal_that_the_command_does_not_have(t):
     """As in a shell's pipeline: this machine's terminal edits lines, ends the input and makes the signals."""
     def line_by_line(command):
-        terminal = Terminal([*command, "sh", "-c", "tty; cat; echo end; exit 4"])
-        try:
+        with contextlib.closing(Terminal([*command, "sh", "-c", "tty; cat; echo end; exit 4"])) as terminal:
             terminal.until(b"not a tty\r\n")
             terminal.write(b"hellx\x7fo\n")
             terminal.until(b"hello\r\n")  # the command's; what was typed has its mistake
@@ -411,21 +410,16 @@ def a_terminal_that_the_command_does_not_have(t):
             equal(terminal.process.wait(20), 4)
             equal(termios.tcgetattr(terminal.terminal), terminal.before)
             assert not fcntl.fcntl(terminal.terminal, fcntl.F_GETFL) & os.O_NONBLOCK, "the terminal does not block any more"
-        finally:
-            terminal.close()
 
     def signalled(command):
         for key, name, number in (b"\x03", "INT", signal.SIGINT), (b"\x1c", "QUIT", signal.SIGQUIT):
             for script, status in (f"trap 'echo got; exit 7' {name}; echo up; while :; do sleep 0.1; done", 7), ("echo up; exec cat", 128 + number):
-                terminal = Terminal([*command, "sh", "-c", script])
-                try:
+                with contextlib.closing(Terminal([*command, "sh", "-c", script])) as terminal:
                     terminal.until(b"up\r\n")
                     terminal.write(key)
                     if status == 7:
                         terminal.until(b"got\r\n")
                     equal(terminal.process.wait(20), status)
-                finally:
-                    terminal.close()
 
     with Sandboxes(t) as msb:
         msb.up("one")
@@ -433,14 +427,12 @@ def a_terminal_that_the_command_does_not_have(t):
             line_by_line(["env", f"XDG_RUNTIME_DIR={msb.runtime}", t.msb, *command])
         signalled(["env", f"XDG_RUNTIME_DIR={msb.runtime}", t.msb, "exec", "-i", "-T", "one"])
         # With the output elsewhere there is no terminal for the command either.
-        terminal = Terminal(["sh", "-c", 'XDG_RUNTIME_DIR=$0 "$1" exec one sh -c "tty; cat" | tr a-z A-Z', msb.runtime, t.msb])
-        try:
+        piped = 'XDG_RUNTIME_DIR=$0 "$1" exec one sh -c "tty; cat" | tr a-z A-Z'
+        with contextlib.closing(Terminal(["sh", "-c", piped, msb.runtime, t.msb])) as terminal:
             terminal.until(b"NOT A TTY\r\n")
             terminal.write(b"word\n\x04")
             terminal.until(b"WORD\r\n")
             equal(terminal.process.wait(20), 0)
-        finally:
-            terminal.close()
 
 
 @test

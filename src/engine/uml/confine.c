@@ -96,7 +96,7 @@ static const struct cell_syscall allowed[] = {
     CELL_ALLOW(exit_group),
     CELL_ALLOW(futex),
     CELL_ALLOW(sched_yield),
-    CELL_ALLOW(sched_getaffinity), /* itself and its processes on one processor (kernel/patches/0009) */
+    CELL_ALLOW(sched_getaffinity), /* itself and its processes on one processor (kernel/patches/0009-um) */
     CELL_ALLOW(sched_setaffinity),
 
     /* Tracing: how the guest's programs are run. Only these requests, and only of its own children. */
