@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/files.h"
+
+#include "config/text.h"
 #include "util/cleanup.h"
 
 #include <fcntl.h>
@@ -97,6 +99,21 @@ int files_kernel(const struct files *files, const struct engine *engine, const c
                 "no guest kernel%s for the %s engine in `%s/kernel`: run kernel/%s, or name one with --kernel FILE",
                 nested ? " with modules for virtualization" : "", engine->name, files->data,
                 engine->runs_kernel ? "build uml" : "fetch");
+}
+
+bool files_kernel_says(const char *kernel, const char *line)
+{
+    enum { RECORD_MAX = 1024 };
+    _cleanup_free_ char *path = path_beside(kernel, "version", NULL);
+    _cleanup_fd_ int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    char record[RECORD_MAX];
+    ssize_t size = fd < 0 ? 0 : read(fd, record, sizeof(record));
+    struct text rest = text_of(record, size > 0 ? (size_t)size : 0), one;
+
+    while (text_cut_first(rest, '\n', &one, &rest))
+        if (text_equal(one, line))
+            return true;
+    return false;
 }
 
 /* Appends a file at a multiple of four bytes, as the kernel wants its archives (Documentation/driver-api/early-userspace/). */

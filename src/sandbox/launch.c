@@ -304,6 +304,7 @@ static int start_engine(struct launcher *launcher, struct launched *launched, ms
         return -1;
     launched->engine_name = engine->name;
     kernel = (char *)vm.kernel;
+    vm.acpi_optional = files_kernel_says(kernel, "acpi=optional");
     log_debug("the %s engine runs %s", engine->name, kernel);
     if (!engine->own_platform && start_platform(launcher, err) < 0)
         return -1;

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import random
+import shutil
 
 from harness import equal, expect, memory_of, need_root, only, skip, test
 
@@ -85,6 +86,20 @@ def expect_end(process):
     process.stdin.write(b"\n")
     process.stdin.close()
     equal(process.wait(30), 0)
+
+
+@test
+@only("qemu")
+def the_lean_kernel_starts_without_acpi(t):
+    """Its record says that it can. One of which nothing is known is given ACPI, as any PC does."""
+    path = t.kernel("lean")
+    if not path:
+        skip("no lean kernel in this build")
+    script = "cat /proc/cmdline; ls /sys/firmware"
+    assert b" acpi=off " in t.output("--kernel", path, "sh", "-c", script)
+    shutil.copy(path, t.path("vmlinux"))
+    output = t.output("--kernel", t.path("vmlinux"), "sh", "-c", script)
+    assert b" acpi=off" not in output and b"\nacpi\n" in output, output
 
 
 @test

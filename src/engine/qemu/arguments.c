@@ -36,6 +36,15 @@ static const char plain_cpu[] = "max,-la57,-erms,-fsrm";
 static const char nested_cpu[] = "EPYC,+svm,-fxsr-opt,-misalignsse,-3dnowprefetch,-osvw,-topoext,-perfctr-core,-rdseed,-sha-ni,"
                                  "-clzero,-xsaveerptr,-ibpb,-nrip-save,-xsavec,-xsaves";
 
+/* Without ACPI the kernel finds the processors in the table of Intel's MultiProcessor Specification, which QEMU's firmware writes into
+   one KiB: room for some forty. The virtio devices QEMU itself names on the kernel's command line. */
+static bool without_acpi(const struct engine_vm *vm)
+{
+    enum { TABLE_VCPUS_MAX = 32 };
+
+    return vm->acpi_optional && vm->num_vcpus <= TABLE_VCPUS_MAX;
+}
+
 static void add_machine(struct arguments *a, const struct engine_vm *vm)
 {
     add(a, "-nodefaults");
@@ -47,7 +56,7 @@ static void add_machine(struct arguments *a, const struct engine_vm *vm)
     add(a, "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
     /* What the guest does not use it need not look for. It does look for the RTC: without one it waits two seconds for it. */
     add(a, "-machine");
-    add(a, "microvm,acpi=on,pit=off,pic=off,rtc=on,x-option-roms=off,memory-backend=memory");
+    add(a, "microvm,acpi=%s,pit=off,pic=off,rtc=on,x-option-roms=off,memory-backend=memory", without_acpi(vm) ? "off" : "on");
     add(a, "-bios");
     add(a, "qboot.rom");
     add(a, "-accel");
@@ -126,9 +135,9 @@ static void add_kernel(struct arguments *a, const struct engine_vm *vm, unsigned
     add(a, "/initrd");
     add(a, "-append");
     /* Why each of these: docs/kernels.md, "Kernel parameters". */
-    add(a, "console=ttyS0 %s panic=-1 tsc_early_khz=%u tsc=reliable lapic_timer_hz=1000000000 keep_initmem pnpacpi=off %s %s",
-        vm->kernel_log ? "ignore_loglevel" : "quiet", tsc_khz, vm->num_vcpus == 1 ? "noreplace-smp" : "",
-        vm->extra_args ? vm->extra_args : "");
+    add(a, "console=ttyS0 %s panic=-1 reboot=t tsc_early_khz=%u tsc=reliable lapic_timer_hz=1000000000 keep_initmem %s %s %s",
+        vm->kernel_log ? "ignore_loglevel" : "quiet", tsc_khz, without_acpi(vm) ? "acpi=off" : "pnpacpi=off",
+        vm->num_vcpus == 1 ? "noreplace-smp" : "", vm->extra_args ? vm->extra_args : "");
 }
 
 char **qemu_arguments(const char *program, const struct engine_vm *vm, unsigned tsc_khz, msb_error **err)
