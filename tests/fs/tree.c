@@ -5,21 +5,38 @@
 #include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
-void tree_make(struct tree *tree)
+static void make_in(struct tree *tree, const char *place)
 {
-    strcpy(tree->path, "/tmp/msb-test-fs-XXXXXX");
+    snprintf(tree->path, sizeof(tree->path), "%s/msb-test-fs-XXXXXX", place);
     assert_non_null(mkdtemp(tree->path));
     tree->fd = open(tree->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     assert_true(tree->fd >= 0);
+}
+
+void tree_make(struct tree *tree)
+{
+    make_in(tree, "/tmp");
+}
+
+void tree_make_for(struct tree *tree, size_t files)
+{
+    const char *memory = "/dev/shm";
+    struct statvfs st;
+    bool fits = statvfs(memory, &st) == 0 && st.f_favail > 2 * files && st.f_bavail * st.f_frsize / 2048 > files &&
+                access(memory, W_OK) == 0;
+
+    make_in(tree, fits ? memory : "/tmp");
 }
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)

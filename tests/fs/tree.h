@@ -5,6 +5,7 @@
 #ifndef MSB_TESTS_FS_TREE_H
 #define MSB_TESTS_FS_TREE_H
 
+#include <stddef.h>
 #include <sys/stat.h>
 
 struct tree {
@@ -13,6 +14,8 @@ struct tree {
 };
 
 void tree_make(struct tree *tree);
+/* One for very many files: in memory, if they fit. */
+void tree_make_for(struct tree *tree, size_t files);
 void tree_remove(struct tree *tree);
 
 void tree_add_file(const struct tree *tree, const char *name, const char *content);

@@ -16,6 +16,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -325,38 +326,165 @@ static void the_host_denies_its_owner_nothing(void **state)
 
 enum { FEW_DESCRIPTORS = 1024 };
 
+/* Names of many files, the way they are found, and what the guest knows them by. */
+struct many {
+    struct tree tree;
+    struct client client;
+    int count;
+    uint64_t *nodes;
+    struct timespec since;
+};
+
+/* Says what each of the files cost in the step that ends here. */
+static void step_done(struct many *m, const char *what)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    print_message("# %s %d files: %.1f us each\n", what, m->count,
+                  ((double)(now.tv_sec - m->since.tv_sec) * 1e6 + (double)(now.tv_nsec - m->since.tv_nsec) / 1e3) / m->count);
+    m->since = now;
+}
+
+static void start_many(struct many *m)
+{
+    struct fs_export export = { .host = m->tree.path, .target = (char *)"" };
+
+    client_start(&m->client, &(struct client_start){ .exports = &export, .num_exports = 1, .guest_is_only_user = true });
+    clock_gettime(CLOCK_MONOTONIC, &m->since);
+}
+
+/* Few have something in them, which is their name: a block each would be gigabytes. */
+static bool has_content(int i)
+{
+    return i % 100 == 7;
+}
+
+static void create_many(struct many *m)
+{
+    struct fuse_entry_out entry;
+    char name[16];
+    uint64_t fh;
+
+    for (int i = 0; i < m->count; i++) {
+        ssize_t length = snprintf(name, sizeof(name), "%d", i);
+
+        assert_int_equal(client_create(&m->client, ROOT_ID, name, O_RDWR | O_CREAT | O_EXCL, 0644, &entry, &fh), 0);
+        if (has_content(i))
+            assert_int_equal(client_write(&m->client, entry.nodeid, fh, 0, name, (size_t)length), length);
+        assert_int_equal(client_release(&m->client, entry.nodeid, fh), 0);
+    }
+    step_done(m, "create");
+}
+
+/* Notes one entry of a listing, which must be there once. */
+static void note_entry(struct many *m, const struct fuse_direntplus *d)
+{
+    char name[16] = "", *end;
+    long i;
+
+    assert_true(d->dirent.namelen < sizeof(name));
+    memcpy(name, d->dirent.name, d->dirent.namelen);
+    if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+        return;
+    i = strtol(name, &end, 10);
+    assert_true(*end == '\0' && i >= 0 && i < m->count);
+    assert_int_equal(m->nodes[i], 0);
+    assert_int_equal(d->dirent.type, S_IFREG >> 12);
+    assert_int_equal(d->entry_out.attr.size, has_content((int)i) ? d->dirent.namelen : 0);
+    m->nodes[i] = d->entry_out.nodeid;
+}
+
+/* Pages are as small as Linux's. */
+static void list_many(struct many *m)
+{
+    _Alignas(struct fuse_direntplus) char data[4096];
+    uint64_t fh, offset = 0;
+    ssize_t n;
+
+    assert_int_equal(client_opendir(&m->client, ROOT_ID, &fh), 0);
+    while ((n = client_readdir(&m->client, true, ROOT_ID, fh, offset, data, sizeof(data))) > 0) {
+        for (ssize_t at = 0; at < n;) {
+            const struct fuse_direntplus *d = (const void *)(data + at);
+
+            note_entry(m, d);
+            offset = d->dirent.off;
+            at += (ssize_t)FUSE_DIRENTPLUS_SIZE(d);
+        }
+    }
+    assert_int_equal(n, 0);
+    assert_int_equal(client_releasedir(&m->client, ROOT_ID, fh), 0);
+    for (int i = 0; i < m->count; i++)
+        assert_int_not_equal(m->nodes[i], 0);
+    step_done(m, "list");
+}
+
+static void look_up_many(struct many *m)
+{
+    struct fuse_entry_out entry;
+    char name[16];
+
+    for (int i = 0; i < m->count; i++) {
+        snprintf(name, sizeof(name), "%d", i);
+        assert_int_equal(client_lookup(&m->client, ROOT_ID, name, &entry), 0);
+        assert_int_equal(entry.nodeid, m->nodes[i]);
+    }
+    step_done(m, "look up");
+}
+
+static void read_many(struct many *m)
+{
+    char name[16], data[16];
+
+    for (int i = 0; i < m->count; i++) {
+        ssize_t length = snprintf(name, sizeof(name), "%d", i);
+
+        assert_int_equal(client_read(&m->client, m->nodes[i], 0, 0, data, sizeof(data)), has_content(i) ? length : 0);
+        if (has_content(i))
+            assert_memory_equal(data, name, (size_t)length);
+    }
+    step_done(m, "read");
+}
+
+/* The first that has something in it stays in use. */
+static void remove_many(struct many *m)
+{
+    char name[16];
+
+    for (int i = 0; i < m->count; i++) {
+        snprintf(name, sizeof(name), "%d", i);
+        assert_int_equal(client_unlink(&m->client, ROOT_ID, name), 0);
+        if (i != 7)
+            client_forget(&m->client, m->nodes[i], 2);
+    }
+    step_done(m, "remove and forget");
+}
+
 /* Far more files are used than may be open at once: a million with MSB_TEST_LONG. */
 static void use_many_files(void **state)
 {
-    const int files = getenv("MSB_TEST_LONG") ? 1000000 : 3 * FEW_DESCRIPTORS;
-    uint64_t *nodes = calloc((size_t)files, sizeof(*nodes));
-    struct tree tree;
-    struct client c;
-    struct fs_export export;
-    struct fuse_entry_out entry;
+    struct many m = { .count = getenv("MSB_TEST_LONG") ? 1000000 : 3 * FEW_DESCRIPTORS };
     struct fuse_attr attr;
-    char name[16], data[8];
+    char data[8];
 
     (void)state;
-    assert_non_null(nodes);
-    tree_make(&tree);
-    export = (struct fs_export){ .host = tree.path, .target = (char *)"" };
-    client_start(&c, &(struct client_start){ .exports = &export, .num_exports = 1, .guest_is_only_user = true });
-    for (int i = 0; i < files; i++) {
-        snprintf(name, sizeof(name), "%d", i);
-        tree_add_file(&tree, name, "text");
-        assert_int_equal(client_lookup(&c, ROOT_ID, name, &entry), 0);
-        nodes[i] = entry.nodeid;
-    }
-    assert_int_equal(client_unlink(&c, ROOT_ID, "7"), 0);
-    for (int i = 0; i < files; i++)
-        assert_int_equal(client_read(&c, nodes[i], 0, 0, data, sizeof(data)), 4);
-    assert_int_equal(client_getattr(&c, nodes[7], &attr), 0);
+    m.nodes = calloc((size_t)m.count, sizeof(*m.nodes));
+    assert_non_null(m.nodes);
+    tree_make_for(&m.tree, (size_t)m.count);
+    start_many(&m);
+    create_many(&m);
+    client_stop(&m.client);
+    start_many(&m);
+    list_many(&m);
+    look_up_many(&m);
+    read_many(&m);
+    remove_many(&m);
+    assert_int_equal(client_getattr(&m.client, m.nodes[7], &attr), 0);
     assert_int_equal(attr.nlink, 0);
-    assert_int_equal(client_read(&c, nodes[7], 0, 0, data, sizeof(data)), 4);
-    client_stop(&c);
-    free(nodes);
-    tree_remove(&tree);
+    assert_int_equal(client_read(&m.client, m.nodes[7], 0, 0, data, sizeof(data)), 1);
+    client_stop(&m.client);
+    free(m.nodes);
+    tree_remove(&m.tree);
 }
 
 /* In a process of its own, whose limit the device inherits. */
