@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The child waits for one byte from the parent, which first writes the child's id maps (user_namespaces(7)): before that it has no
- * identity in its namespace and must do nothing. A change of user clears the parent-death signal (prctl(2)), so that it is set after
+ * The child makes its namespaces, and waits for one byte from the parent, which meanwhile writes the child's id maps
+ * (user_namespaces(7)): before that it has no identity in its namespace and must do nothing with files. A change of user clears the parent-death signal (prctl(2)), so that it is set after
  * that; a parent that ended even earlier shows by its end of the report descriptor, which is then closed.
  */
 #include "sandbox/spawn.h"
@@ -24,8 +24,24 @@
 
 enum { NOBODY = 65534 };
 
-static const uint64_t namespaces =
-    CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
+/* A process is born into the first two. The others it makes itself: a network namespace alone takes most of a millisecond, and so those
+   of several processes are made side by side. */
+enum {
+    BORN_INTO = CLONE_NEWUSER | CLONE_NEWPID,
+    MADE_BY_ITSELF = CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP,
+};
+
+static int fail_namespaces(msb_error **err)
+{
+    int number = errno;
+
+    fail_errno(err, "start a process in namespaces of its own");
+    if (number == EPERM || number == ENOSPC || number == EUSERS)
+        fail_prefix(err, "this host does not let its users make user namespaces "
+                         "(see sysctl kernel.unprivileged_userns_clone, user.max_user_namespaces and "
+                         "kernel.apparmor_restrict_unprivileged_userns)");
+    return -1;
+}
 
 /* ---- The child ----------------------------------------------------------------------------------------------------------- */
 
@@ -102,6 +118,10 @@ static _Noreturn void child_main(const struct spawn *spawn, int alive)
     msb_error *error = NULL;
     char byte;
 
+    if (unshare(spawn->host_network ? MADE_BY_ITSELF & ~CLONE_NEWNET : MADE_BY_ITSELF) < 0) {
+        fail_namespaces(&error);
+        child_fail(report, error);
+    }
     if (read(alive, &byte, 1) != 1)
         _exit(1);
     reset_signals();
@@ -179,23 +199,16 @@ static int write_maps(pid_t pid, enum spawn_user user, msb_error **err)
     return write_map(pid, user, "uid_map", geteuid(), err) < 0 ? -1 : write_map(pid, user, "gid_map", getegid(), err);
 }
 
-static int clone_child(const struct spawn *spawn, struct child *child, msb_error **err)
+static int clone_child(struct child *child, msb_error **err)
 {
     struct clone_args args = {
-        .flags = (namespaces & ~(spawn->host_network ? CLONE_NEWNET : 0ULL)) | CLONE_PIDFD,
+        .flags = BORN_INTO | CLONE_PIDFD,
         .pidfd = (uint64_t)(uintptr_t)&child->pidfd,
         .exit_signal = SIGCHLD,
     };
 
     child->pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
-    if (child->pid >= 0)
-        return 0;
-    fail_errno(err, "start a process in namespaces of its own");
-    if (errno == EPERM || errno == ENOSPC || errno == EUSERS)
-        fail_prefix(err, "this host does not let its users make user namespaces "
-                         "(see sysctl kernel.unprivileged_userns_clone, user.max_user_namespaces and "
-                         "kernel.apparmor_restrict_unprivileged_userns)");
-    return -1;
+    return child->pid < 0 ? fail_namespaces(err) : 0;
 }
 
 int process_spawn(const struct spawn *spawn, struct child *child, msb_error **err)
@@ -209,7 +222,7 @@ int process_spawn(const struct spawn *spawn, struct child *child, msb_error **er
         return fail_errno(err, "make a socket pair");
     ours = pair[0];
     theirs = pair[1];
-    if (clone_child(spawn, child, err) < 0)
+    if (clone_child(child, err) < 0)
         return -1;
     if (child->pid == 0) {
         close(ours);
