@@ -4,12 +4,23 @@
 #include "util/cleanup.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct handle_slot {
     struct handle *handle; /* NULL: free */
     uint32_t generation;
     uint32_t next_free;
+};
+
+enum { READINGS_MAX = 32 };
+
+struct reading {
+    uint64_t id; /* of the handle; 0: none */
+    const struct node *node;
+    int64_t position;
+    uint64_t used; /* when, as a number that grows */
 };
 
 struct handles {
@@ -18,6 +29,8 @@ struct handles {
     struct handle_slot *slots;
     uint32_t num_slots, first_free;
     unsigned num_handles, max;
+    struct reading readings[READINGS_MAX];
+    uint64_t num_uses;
 };
 
 struct handles *handles_new(struct nodes *nodes, unsigned max)
@@ -68,6 +81,9 @@ void handles_reset(struct handles *handles)
         if (unused)
             free_handle(handles, handle);
     }
+    pthread_mutex_lock(&handles->lock);
+    memset(handles->readings, 0, sizeof(handles->readings));
+    pthread_mutex_unlock(&handles->lock);
 }
 
 void handles_free(struct handles *handles)
@@ -177,4 +193,80 @@ void handle_release(struct handles *handles, uint64_t id, const struct node *nod
     pthread_mutex_unlock(&handles->lock);
     if (unused)
         free_handle(handles, handle);
+}
+
+/* ---- Readings of directories -------------------------------------------------------------------------------------------------------- */
+
+struct handle *handle_reading(struct handles *handles, const struct node *node, int64_t position)
+{
+    struct reading *best = NULL;
+    struct handle *handle = NULL;
+
+    pthread_mutex_lock(&handles->lock);
+    for (struct reading *reading = handles->readings; reading < handles->readings + READINGS_MAX; reading++)
+        if (reading->id && reading->node == node && (!best || reading->position == position))
+            best = reading;
+    if (best) {
+        handle = find(handles, best->id, node);
+        best->used = ++handles->num_uses;
+        if (handle)
+            handle->refs++;
+    }
+    pthread_mutex_unlock(&handles->lock);
+    return handle;
+}
+
+/* Locked: an entry for one more reading, and the handle whose entry it was. */
+static struct reading *take_reading(struct handles *handles, struct handle **unused)
+{
+    struct reading *oldest = handles->readings;
+    struct handle *handle;
+
+    for (struct reading *reading = handles->readings; reading < handles->readings + READINGS_MAX; reading++)
+        if (reading->used < oldest->used)
+            oldest = reading;
+    handle = oldest->id ? find(handles, oldest->id, oldest->node) : NULL;
+    *unused = handle && remove_locked(handles, (uint32_t)oldest->id) ? handle : NULL;
+    return oldest;
+}
+
+int handle_reading_new(struct handles *handles, struct node *node, int fd, struct handle **handle)
+{
+    struct handle *unused = NULL;
+    uint64_t id;
+    int error = handle_new(handles, node, fd, O_RDONLY, &id);
+
+    if (error < 0)
+        return error;
+    pthread_mutex_lock(&handles->lock);
+    *handle = find(handles, id, node);
+    if (*handle) {
+        struct reading *reading = take_reading(handles, &unused);
+
+        *reading = (struct reading){ .id = id, .node = node, .used = ++handles->num_uses };
+        (*handle)->refs++;
+    }
+    pthread_mutex_unlock(&handles->lock);
+    if (unused)
+        free_handle(handles, unused);
+    return *handle ? 0 : -EIO;
+}
+
+void handle_reading_at(struct handles *handles, const struct handle *handle, int64_t position, bool ended)
+{
+    uint64_t id = 0;
+
+    pthread_mutex_lock(&handles->lock);
+    for (struct reading *reading = handles->readings; reading < handles->readings + READINGS_MAX; reading++) {
+        if (reading->id != handle->id)
+            continue;
+        reading->position = position;
+        if (ended) {
+            id = reading->id;
+            *reading = (struct reading){ 0 };
+        }
+    }
+    pthread_mutex_unlock(&handles->lock);
+    if (id)
+        handle_release(handles, id, handle->node);
 }

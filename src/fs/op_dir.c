@@ -10,6 +10,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -182,25 +183,46 @@ static int list(struct listing *l, int64_t position)
     }
 }
 
+/* The handle to read from: the guest's own or, when it has opened none, that of a reading that is under way or now begins. */
+static int take_handle(struct request *r, const struct fuse_read_in *in, struct handle **handle)
+{
+    struct fs *fs = r->fs;
+    int fd;
+
+    if (in->fh || !fs->no_opendir) {
+        *handle = handle_get(fs->handles, in->fh, r->node);
+        return *handle ? 0 : -EBADF;
+    }
+    *handle = in->offset ? handle_reading(fs->handles, r->node, (int64_t)in->offset) : NULL;
+    if (*handle)
+        return 0;
+    fd = node_open(fs->nodes, r->node, O_RDONLY | O_DIRECTORY);
+    return fd < 0 ? fd : handle_reading_new(fs->handles, r->node, fd, handle);
+}
+
 static int read_directory(struct request *r, bool plus)
 {
     struct fuse_read_in in;
     struct listing l = { .r = r, .plus = plus };
+    int64_t position;
     int result;
 
     if (!request_take(r, &in, sizeof(in)) || in.offset > INT64_MAX)
         return -EINVAL;
     if (r->node->type != S_IFDIR)
         return -ENOTDIR;
-    l.handle = handle_get(r->fs->handles, in.fh, r->node);
-    if (!l.handle)
-        return -EBADF;
+    result = take_handle(r, &in, &l.handle);
+    if (result < 0)
+        return result;
     l.room = request_room(r) < in.size ? request_room(r) : in.size;
     if (l.room > FS_MAX_WRITE)
         l.room = FS_MAX_WRITE;
     pthread_mutex_lock(&l.handle->lock);
     result = list(&l, (int64_t)in.offset);
+    position = l.handle->position;
     pthread_mutex_unlock(&l.handle->lock);
+    if (!in.fh)
+        handle_reading_at(r->fs->handles, l.handle, position, result <= 0);
     handle_put(r->fs->handles, l.handle);
     return result;
 }

@@ -12,7 +12,8 @@ static const uint64_t common_flags = FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_AS
                                      FUSE_READDIRPLUS_AUTO;
 
 /* The guest knows best: it keeps names, attributes, links and pages, and writes back when it likes. */
-static const uint64_t only_user_flags = FUSE_WRITEBACK_CACHE | FUSE_CACHE_SYMLINKS | FUSE_NO_OPEN_SUPPORT;
+static const uint64_t only_user_flags =
+    FUSE_WRITEBACK_CACHE | FUSE_CACHE_SYMLINKS | FUSE_NO_OPEN_SUPPORT | FUSE_NO_OPENDIR_SUPPORT;
 
 /* The host changes things too: pages go when times or sizes change, and locks hold for all. Not FUSE_ATOMIC_O_TRUNC: with it Linux
    truncates a program that runs, and only then finds that it may not (ETXTBSY). */
@@ -47,6 +48,7 @@ int op_init(struct request *r)
     handles_reset(r->fs->handles);
     nodes_reset(r->fs->nodes);
     r->fs->no_open = wanted & FUSE_NO_OPEN_SUPPORT;
+    r->fs->no_opendir = wanted & FUSE_NO_OPENDIR_SUPPORT;
     r->fs->initialized = true;
     out.max_readahead = in.max_readahead;
     out.flags = (uint32_t)wanted;

@@ -73,6 +73,9 @@ int op_opendir(struct request *r)
 
     if (r->node->type != S_IFDIR)
         return -ENOTDIR;
+    /* "Do not ask again": a directory is opened when it is read (FUSE_NO_OPENDIR_SUPPORT), and the guest keeps what it has read. */
+    if (r->fs->no_opendir)
+        return -ENOSYS;
     fd = node_open(r->fs->nodes, r->node, O_RDONLY | O_DIRECTORY);
     if (fd < 0)
         return fd;

@@ -30,7 +30,8 @@ struct fs {
     uint32_t
         generation; /* goes with every node id: another one in each process, so that a guest's old file handles find nothing */
     bool initialized;
-    bool no_open; /* the guest reads and writes without opening (FUSE_NO_OPEN_SUPPORT) */
+    bool no_open;    /* the guest reads and writes without opening (FUSE_NO_OPEN_SUPPORT) */
+    bool no_opendir; /* and lists directories so (FUSE_NO_OPENDIR_SUPPORT) */
 };
 
 /* What a handler returns beside the number of bytes of its reply, or a negative errno. */

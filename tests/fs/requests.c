@@ -296,7 +296,7 @@ static void ask_everything(struct client *c, uint64_t file, uint64_t dir)
         [FUSE_REMOVEXATTR] = { "removexattr", '@', NONE, NAME("user.x"), 0, 0 },
         [FUSE_FLUSH] = { "flush", '@', FIXED((struct fuse_flush_in){ 0 }), NONE, -ENOSYS, 0 },
         [FUSE_INIT] = ELSEWHERE,
-        [FUSE_OPENDIR] = { "opendir", '/', FIXED((struct fuse_open_in){ 0 }), NONE, 0, 0 },
+        [FUSE_OPENDIR] = { "opendir", '/', FIXED((struct fuse_open_in){ 0 }), NONE, -ENOSYS, 0 },
         [FUSE_READDIR] = { "readdir", '/', FIXED((struct fuse_read_in){ .size = 4096, .fh = dir }), NONE, 0, 0 },
         [FUSE_RELEASEDIR] = { "releasedir", '/', FIXED((struct fuse_release_in){ 0 }), NONE, 0, 0 },
         [FUSE_FSYNCDIR] = { "fsyncdir", '/', FIXED((struct fuse_fsync_in){ 0 }), NONE, 0, 0 },
@@ -677,6 +677,94 @@ static void a_directory_is_listed_whole(void **state)
     assert_int_equal(count_entries(c, dir.nodeid, true), 3002);
 }
 
+/* A listing that is under way: which of the files it has shown. */
+struct listing {
+    uint64_t node, fh, offset;
+    bool seen[64];
+    bool ended;
+};
+
+enum { LISTINGS = 40, LISTED_FILES = 64, FIRST_REMOVED = 60 };
+
+/* One more page, with room for a few entries. */
+static void list_more(struct client *c, struct listing *l)
+{
+    _Alignas(struct fuse_dirent) char data[300];
+    ssize_t n = client_readdir(c, false, l->node, l->fh, l->offset, data, sizeof(data));
+
+    assert_true(n >= 0);
+    l->ended = n == 0;
+    for (ssize_t at = 0; at < n;) {
+        const struct fuse_dirent *d = (const void *)(data + at);
+        char name[16] = "";
+
+        assert_true(d->namelen < sizeof(name));
+        memcpy(name, d->name, d->namelen);
+        if (name[0] == 'f') {
+            long i = strtol(name + 1, NULL, 10);
+
+            assert_true(i >= 0 && i < LISTED_FILES && !l->seen[i]);
+            l->seen[i] = true;
+        }
+        l->offset = d->off;
+        at += (ssize_t)FUSE_DIRENT_SIZE(d);
+    }
+}
+
+static void list_until_the_end(struct client *c, struct listing *listings, unsigned count)
+{
+    bool ended = false;
+
+    while (!ended) {
+        ended = true;
+        for (struct listing *l = listings; l < listings + count; l++) {
+            if (!l->ended)
+                list_more(c, l);
+            ended = ended && l->ended;
+        }
+    }
+}
+
+/* More at once than the device keeps under way where it is not told of opening, and two of each directory. */
+static void listings_do_not_disturb_one_another(void **state)
+{
+    struct test *t = *state;
+    struct client *c = &t->client;
+    struct listing *listings = calloc(LISTINGS, sizeof(*listings));
+    struct fuse_entry_out dir;
+    char name[32];
+
+    assert_non_null(listings);
+    for (int i = 0; i < LISTINGS; i += 2) {
+        snprintf(name, sizeof(name), "d%d", i);
+        assert_int_equal(client_mkdir(c, ROOT_ID, name, 0755, &dir), 0);
+        for (int j = 0; j < LISTED_FILES; j++) {
+            snprintf(name, sizeof(name), "d%d/f%d", i, j);
+            tree_add_file(&t->tree, name, "");
+        }
+        listings[i].node = listings[i + 1].node = dir.nodeid;
+        assert_int_equal(client_opendir(c, dir.nodeid, &listings[i].fh), 0);
+        assert_int_equal(client_opendir(c, dir.nodeid, &listings[i + 1].fh), 0);
+        list_more(c, &listings[i]);
+    }
+    list_until_the_end(c, listings, LISTINGS);
+    for (int i = 0; i < LISTINGS; i++)
+        for (int j = 0; j < LISTED_FILES; j++)
+            assert_true(listings[i].seen[j]);
+    /* From the beginning again, each shows what is there by now. */
+    for (int j = FIRST_REMOVED; j < LISTED_FILES; j++) {
+        snprintf(name, sizeof(name), "f%d", j);
+        assert_int_equal(client_unlink(c, listings[0].node, name), 0);
+    }
+    listings[0] = (struct listing){ .node = listings[0].node, .fh = listings[0].fh };
+    list_until_the_end(c, listings, 1);
+    for (int j = 0; j < LISTED_FILES; j++)
+        assert_int_equal(listings[0].seen[j], j < FIRST_REMOVED);
+    for (int i = 0; i < LISTINGS; i++)
+        assert_int_equal(client_releasedir(c, listings[i].node, listings[i].fh), 0);
+    free(listings);
+}
+
 static void holes_are_found_and_made(void **state)
 {
     struct test *t = *state;
@@ -798,6 +886,7 @@ int main(void)
         BOTH(hard_links_share_a_node),
         BOTH(a_temporary_file_is_linked_into_place),
         BOTH(a_directory_is_listed_whole),
+        BOTH(listings_do_not_disturb_one_another),
         BOTH(holes_are_found_and_made),
         BOTH(unfinished_requests_are_not_believed),
         BOTH(syncing_and_status_work),
