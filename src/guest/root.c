@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 /* Directories of the initramfs that things are mounted at; hidden once the root is in its place. */
@@ -47,15 +48,67 @@ static int mount_virtiofs(const char *directory, const char *tag, msb_error **er
 
 /* ---- The root ------------------------------------------------------------------------------------------------------------------ */
 
-/* Where writes go that vanish with the VM. */
-static int mount_memory_upper(msb_error **err)
+/* This machine's own /usr and /etc are all that there is in the layer; the rest of a system is made in the upper layer. */
+static int make_usual_directories(int root, msb_error **err)
 {
-    _cleanup_fd_ int upper = mount_on(UPPER, "tmpfs", NULL, err);
+    static const struct {
+        const char *path;
+        mode_t mode;
+    } directories[] = {
+        { "root", 0700 },      { "home", 0755 },    { "tmp", 01777 },    { "var", 0755 },       { "var/tmp", 01777 },
+        { "var/cache", 0755 }, { "var/lib", 0755 }, { "var/log", 0755 }, { "var/spool", 0755 }, { "run", 0755 },
+        { "mnt", 0755 },       { "media", 0755 },   { "opt", 0755 },     { "srv", 0755 },       { "proc", 0555 },
+        { "sys", 0555 },       { "dev", 0755 },
+    };
 
-    if (upper < 0)
+    for (size_t i = 0; i < sizeof(directories) / sizeof(directories[0]); i++) {
+        if (mkdirat(root, directories[i].path, 0755) < 0) {
+            if (errno == EEXIST)
+                continue;
+            return fail_errno(err, "make `/%s` in the upper layer", directories[i].path);
+        }
+        if (fchmodat(root, directories[i].path, directories[i].mode, 0) < 0)
+            return fail_errno(err, "set the mode of `/%s` in the upper layer", directories[i].path);
+    }
+    if ((symlinkat("/run", root, "var/run") < 0 || symlinkat("/run/lock", root, "var/lock") < 0) && errno != EEXIST)
+        return fail_errno(err, "make `/var/run` in the upper layer");
+    return 0;
+}
+
+/* Tells overlayfs that the layers have no such directories, so that it does not ask the host for each. Where this fails it asks. */
+static void mark_as_whole(int upper)
+{
+    DIR *directory = fdopendir(dup(upper));
+    const struct dirent *entry;
+
+    while (directory && (entry = readdir(directory))) {
+        _cleanup_fd_ int fd = entry->d_name[0] == '.' ? -1 : openat(upper, entry->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+        if (fd >= 0 && fsetxattr(fd, "trusted.overlay.opaque", "y", 1, 0) < 0)
+            break;
+    }
+    if (directory)
+        closedir(directory);
+}
+
+/* Where writes go that vanish with the VM. */
+static int mount_memory_upper(bool host_root, msb_error **err)
+{
+    _cleanup_fd_ int memory = mount_on(UPPER, "tmpfs", NULL, err);
+    _cleanup_fd_ int upper = -1;
+
+    if (memory < 0)
         return -1;
-    if (mkdirat(upper, "upper", 0755) < 0 || mkdirat(upper, "work", 0700) < 0)
+    if (mkdirat(memory, "upper", 0755) < 0 || mkdirat(memory, "work", 0700) < 0)
         return fail_errno(err, "make the upper layer's directories");
+    if (!host_root)
+        return 0;
+    upper = openat(memory, "upper", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (upper < 0)
+        return fail_errno(err, "open the upper layer");
+    if (make_usual_directories(upper, err) < 0)
+        return -1;
+    mark_as_whole(upper);
     return 0;
 }
 
@@ -89,7 +142,7 @@ static int mount_overlay(const struct guest_config *config, msb_error **err)
     base = mount_virtiofs(BASE, "root", err);
     if (base < 0)
         return -1;
-    if (!config->has_upper && mount_memory_upper(err) < 0)
+    if (!config->has_upper && mount_memory_upper(config->host_root, err) < 0)
         return -1;
     if (chdir(BASE "/layers") < 0)
         return fail_errno(err, "enter the layers");
@@ -100,39 +153,13 @@ static int mount_overlay(const struct guest_config *config, msb_error **err)
     return open(NEW_ROOT, O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 
-/* This machine's own /usr and /etc are all that there is in the layer; the rest of a system is made in the upper layer. */
-static int make_usual_directories(int root, msb_error **err)
-{
-    static const struct {
-        const char *path;
-        mode_t mode;
-    } directories[] = {
-        { "/root", 0700 },      { "/home", 0755 },    { "/tmp", 01777 },    { "/var", 0755 },       { "/var/tmp", 01777 },
-        { "/var/cache", 0755 }, { "/var/lib", 0755 }, { "/var/log", 0755 }, { "/var/spool", 0755 }, { "/run", 0755 },
-        { "/mnt", 0755 },       { "/media", 0755 },   { "/opt", 0755 },     { "/srv", 0755 },
-    };
-
-    for (size_t i = 0; i < sizeof(directories) / sizeof(directories[0]); i++) {
-        if (mkdirat(root, directories[i].path + 1, 0755) < 0) {
-            if (errno == EEXIST)
-                continue;
-            return fail_errno(err, "make `%s` in the upper layer", directories[i].path);
-        }
-        if (fchmodat(root, directories[i].path + 1, directories[i].mode, 0) < 0)
-            return fail_errno(err, "set the mode of `%s` in the upper layer", directories[i].path);
-    }
-    if ((symlinkat("/run", root, "var/run") < 0 || symlinkat("/run/lock", root, "var/lock") < 0) && errno != EEXIST)
-        return fail_errno(err, "make `/var/run` in the upper layer");
-    return 0;
-}
-
 int root_mount(const struct guest_config *config, struct guest_root *root, msb_error **err)
 {
     *root = (struct guest_root){ -1, -1, -1, -1, -1 };
     root->root = config->num_layers ? mount_overlay(config, err) : mount_virtiofs(NEW_ROOT, "root", err);
     if (root->root < 0)
         return fail_prefix(err, "the root file system");
-    return config->host_root ? make_usual_directories(root->root, err) : 0;
+    return config->host_root && config->has_upper ? make_usual_directories(root->root, err) : 0;
 }
 
 /* ---- Furniture ----------------------------------------------------------------------------------------------------------------- */
