@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Everything goes to the kernel in one rtnetlink socket, one request after another, each with its acknowledgement (rtnetlink(7)).
+ * The loopback interface takes one ioctl (netdevice(7)). All else goes to the kernel in one rtnetlink socket, one request after another,
+ * each with its acknowledgement (rtnetlink(7)).
  * IPv6 may be missing from a kernel; what it refuses of it is told and passed over.
  */
 #include "guest/network.h"
@@ -184,18 +185,20 @@ static int set_up_ipv6(int fd, int index, const struct guest_network *network, m
 
 int network_set_up(const struct guest_network *network, int proc_fd, struct control *control, msb_error **err)
 {
-    _cleanup_fd_ int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+    struct ifreq loopback = { .ifr_name = "lo", .ifr_flags = IFF_UP };
     _cleanup_fd_ int ioctl_fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    _cleanup_fd_ int fd = -1;
     char name[IF_NAMESIZE];
     msb_error *fault = NULL;
     int index;
 
-    if (fd < 0 || ioctl_fd < 0)
-        return fail_errno(err, "open sockets to set the network up");
-    if (bring_up(fd, LOOPBACK_INDEX, 0, "bring the loopback interface up", err) < 0)
-        return -1;
+    if (ioctl_fd < 0 || ioctl(ioctl_fd, SIOCSIFFLAGS, &loopback) < 0)
+        return fail_errno(err, "bring the loopback interface up");
     if (!network->present)
         return 0;
+    fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+    if (fd < 0)
+        return fail_errno(err, "open a socket to set the network up");
     index = find_interface(ioctl_fd, network->mac, name);
     if (index < 0)
         return fail(err, MSB_ERR_NOT_FOUND, "the guest has no network interface: is virtio_net in its kernel?");
