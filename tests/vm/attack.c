@@ -6,10 +6,12 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <linux/io_uring.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -290,9 +292,62 @@ static int use_huge_pages(void)
     return done_if(mmap(NULL, 2 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0));
 }
 
+/* What the engine says that there can be: src/engine/uml/confine.c. */
+enum { PRIVATE_MAX = 8 << 20, STACK_MAX = 1 << 20, DESCRIPTORS_MAX = 4096 };
+
+static long guest_memory(void)
+{
+    return lseek(memory_file(), 0, SEEK_END);
+}
+
 static int use_much_memory(void)
 {
-    return done_if(mmap(NULL, 256 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    return done_if(mmap(NULL, PRIVATE_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+}
+
+static int use_memory_by_and_by(void)
+{
+    const int step = 256 << 10;
+    long total = 0;
+
+    while (total < PRIVATE_MAX && done_if(mmap(NULL, step, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)) == 0)
+        total += step;
+    return total < PRIVATE_MAX ? -1 : 0;
+}
+
+static int extend_the_heap(void)
+{
+    return done_if(sbrk(PRIVATE_MAX));
+}
+
+/* Pages of a file that are written to become private ones. */
+static int use_copies_of_a_file(void)
+{
+    return done_if(mmap(NULL, PRIVATE_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE, memory_file(), 0));
+}
+
+static int make_much_writable(void)
+{
+    void *memory = mmap(NULL, PRIVATE_MAX, PROT_READ, MAP_PRIVATE, memory_file(), 0);
+
+    return memory == MAP_FAILED ? 0 : mprotect(memory, PRIVATE_MAX, PROT_READ | PROT_WRITE);
+}
+
+static int use_much_stack(void)
+{
+    volatile char here[2 * STACK_MAX] = { 0 };
+
+    return here[0];
+}
+
+static int use_much_address_space(void)
+{
+    const long memory = guest_memory(), limit = 4 * memory + (1L << 30);
+    long total = 0;
+
+    while (total < limit && done_if(mmap(NULL, (size_t)memory, PROT_READ, MAP_SHARED, memory_file(), 0)) == 0)
+        total += memory;
+    return total < limit ? -1 : 0;
 }
 
 static int lock_memory(void)
@@ -300,21 +355,107 @@ static int lock_memory(void)
     return done_if(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_LOCKED, -1, 0));
 }
 
+/* All processes have one table of descriptors: there is no other way to make one. */
+static pid_t make_process(void)
+{
+    return (pid_t)syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0);
+}
+
 static int use_many_descriptors(void)
 {
     int fd = 0, last = 0;
 
-    while ((fd = dup(0)) >= 0 && fd < 100000)
+    while ((fd = dup(0)) >= 0 && fd < 2 * DESCRIPTORS_MAX)
         last = fd;
-    return last < 16384 ? -1 : 0;
+    return last < DESCRIPTORS_MAX ? -1 : 0;
 }
 
-/* How many there may be is the host's to count; that there is a limit, and a small one, can be asked. */
-static int have_no_limit_of_processes(void)
+/* Each would have as many descriptors again. */
+static int copy_descriptors(void)
 {
-    struct rlimit limit;
+    pid_t pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
 
-    return getrlimit(RLIMIT_NPROC, &limit) == 0 && limit.rlim_cur <= 4096 && limit.rlim_max <= 4096 ? -1 : 0;
+    if (pid == 0)
+        _exit(0);
+    return pid;
+}
+
+static int leave_descriptors(void)
+{
+    return (int)syscall(SYS_close_range, 2 * DESCRIPTORS_MAX, ~0U, CLOSE_RANGE_UNSHARE);
+}
+
+static int send_many_descriptors(void)
+{
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof(int))];
+    } control = { 0 };
+    struct iovec vector = { (void *)"x", 1 };
+    struct msghdr message = {
+        .msg_iov = &vector, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control.space)
+    };
+    int pair[2] = { -1, -1 }, sent = 0;
+
+    control.header = (struct cmsghdr){ CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS };
+    for (; sent < 2 * DESCRIPTORS_MAX; sent++) {
+        /* A pair takes a few hundred messages. */
+        if (sent % 128 == 0 && socketpair(AF_UNIX, SOCK_STREAM, 0, pair) < 0)
+            break;
+        *(int *)(void *)CMSG_DATA(&control.header) = pair[1];
+        if (sendmsg(pair[0], &message, 0) < 0)
+            break;
+    }
+    return sent <= DESCRIPTORS_MAX + 1 ? -1 : 0;
+}
+
+static int have_many_processes(void)
+{
+    const long twice = guest_memory() >> 19;
+    const int limit = twice < 512 ? 512 : twice > 4096 ? 4096 : (int)twice;
+    static pid_t made[4096];
+    int num = 0;
+
+    for (; num < limit; num++) {
+        made[num] = make_process();
+        if (made[num] == 0)
+            for (;;)
+                pause();
+        if (made[num] < 0)
+            break;
+    }
+    for (int i = 0; i < num; i++) {
+        kill(made[i], SIGKILL);
+        waitpid(made[i], NULL, 0);
+    }
+    return num < limit ? -1 : 0;
+}
+
+/* The processors are its own processes' to choose, and nobody else's. */
+static int move_process_1(void)
+{
+    cpu_set_t set;
+
+    return sched_getaffinity(0, sizeof(set), &set) < 0 ? 0 : sched_setaffinity(1, sizeof(set), &set);
+}
+
+static int move_process_1_by_a_long_number(void)
+{
+    cpu_set_t set;
+
+    return sched_getaffinity(0, sizeof(set), &set) < 0 ? 0 : (int)syscall(SYS_sched_setaffinity, 1L << 32 | 1, sizeof(set), &set);
+}
+
+static int move_other_processes(void)
+{
+    cpu_set_t set;
+
+    if (sched_getaffinity(0, sizeof(set), &set) < 0)
+        return 0;
+    for (int pid = 3; pid < 70000; pid++)
+        if (pid != getpid() && pid != getppid() && sched_setaffinity(pid, sizeof(set), &set) == 0)
+            return 0;
+    return -1;
 }
 
 static int raise_descriptors(void)
@@ -335,15 +476,27 @@ static int execute_memfd(void)
 {
     char *const none[] = { NULL };
 
-    return (int)syscall(SYS_execveat, memory_file(), "", none, none, AT_EMPTY_PATH);
+    /* Zeros are no program: that this is what the host minds means that it may be executed. */
+    return (int)syscall(SYS_execveat, memory_file(), "", none, none, AT_EMPTY_PATH) < 0 && errno == ENOEXEC ? 0 : -1;
 }
 
+#define AGAIN "again"
+
+/* It has no name here, and with another execution came a table of descriptors of its own. */
 static int execute_kernel_anew(void)
 {
-    /* It may: it is what runs here. It has no rights that this has not. Another file cannot be executed. */
-    char *const none[] = { NULL };
+    char *const again[] = { (char *)"linux", (char *)AGAIN, NULL }, *const none[] = { NULL };
 
-    return execve("/initrd", none, none);
+    return execve("/linux", again, none);
+}
+
+static int execute_another_file(void)
+{
+    char *const none[] = { NULL };
+    int fd = open("/initrd", O_RDONLY);
+
+    syscall(SYS_execveat, fd, "", none, none, AT_EMPTY_PATH);
+    return errno == EACCES ? -1 : 0;
 }
 
 static int load_module(void)
@@ -492,13 +645,26 @@ static const struct attempt {
     { "share memory without a file", share_memory },
     { "use huge pages", use_huge_pages },
     { "use much memory", use_much_memory },
+    { "use much memory by and by", use_memory_by_and_by },
+    { "extend the heap", extend_the_heap },
+    { "use copies of a file", use_copies_of_a_file },
+    { "make much memory writable", make_much_writable },
+    { "use much stack", use_much_stack },
+    { "use much address space", use_much_address_space },
     { "lock memory", lock_memory },
     { "use many descriptors", use_many_descriptors },
-    { "have no limit of processes", have_no_limit_of_processes },
+    { "copy the table of descriptors", copy_descriptors },
+    { "leave the table of descriptors", leave_descriptors },
+    { "send many descriptors", send_many_descriptors },
+    { "have many processes", have_many_processes },
+    { "move process 1 to a processor", move_process_1 },
+    { "move process 1 by a long number", move_process_1_by_a_long_number },
+    { "move other processes to a processor", move_other_processes },
     { "raise the limit of descriptors", raise_descriptors },
     { "raise the limit of memory", raise_memory },
     { "execute a memfd", execute_memfd },
-    { "execute another file", execute_kernel_anew },
+    { "execute the kernel anew", execute_kernel_anew },
+    { "execute another file", execute_another_file },
     { "load a module", load_module },
     { "load a kernel", load_kernel },
     { "set the clock", set_clock },
@@ -519,9 +685,26 @@ static const struct attempt {
     { "call by the x32 numbers", call_x32 },
 };
 
+enum { INHERITED_MAX = 256 };
+
+static bool is_open(int fd)
+{
+    return fcntl(fd, F_GETFD) >= 0;
+}
+
+/* What an attempt left in the table of descriptors. */
+static void close_new(const bool *inherited)
+{
+    for (int fd = 0; fd < INHERITED_MAX; fd++)
+        if (!inherited[fd] && is_open(fd))
+            close(fd);
+    if (close_range(INHERITED_MAX, ~0U, 0) < 0)
+        perror("close_range");
+}
+
 static void try(const struct attempt *attempt)
 {
-    pid_t pid = fork();
+    pid_t pid = make_process();
     int status = 0;
 
     if (pid == 0) {
@@ -535,13 +718,21 @@ static void try(const struct attempt *attempt)
     printf("%s: %s\n", attempt->name, WIFEXITED(status) && WEXITSTATUS(status) == 1 ? "DONE" : "refused");
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
-    for (size_t i = 0; i < sizeof(attempts) / sizeof(attempts[0]); i++)
+    bool inherited[INHERITED_MAX];
+
+    for (int fd = 0; fd < INHERITED_MAX; fd++)
+        inherited[fd] = is_open(fd);
+    if (argc == 2 && strcmp(argv[1], AGAIN) == 0)
+        return 1; /* the attempt's status: DONE */
+    for (size_t i = 0; i < sizeof(attempts) / sizeof(attempts[0]); i++) {
         try(&attempts[i]);
+        close_new(inherited);
+    }
     printf("descriptors:");
-    for (int fd = 0; fd < 256; fd++)
-        if (fcntl(fd, F_GETFD) >= 0 && fd != memory_file())
+    for (int fd = 0; fd < INHERITED_MAX; fd++)
+        if (inherited[fd] && fd != memory_file())
             printf(" %d", fd);
     printf("\nattempts: %zu\n", sizeof(attempts) / sizeof(attempts[0]));
     fflush(stdout);

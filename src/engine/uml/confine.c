@@ -5,9 +5,9 @@
  * seccomp and before the host's kernel looks at them. So what is listed is what a guest's kernel under an attacker's control can do.
  *
  * Processes can be made, but only in the namespaces that they are in; traced, but in this pid namespace there are only our own;
- * files opened, but for reading, in a read-only root of three. No sockets are made, nothing is executed but the kernel itself, and
- * there is no file system but that root to execute from. Memory is the guest's, a sealed memfd that it was started with; beside
- * it a process can have as much as RLIMIT_DATA says, and none that it would share without a file.
+ * files opened, but for reading, in a read-only root of two. No sockets are made, nothing is executed but the kernel itself, and
+ * there is nothing in that root to execute. Memory is the guest's, a sealed memfd that it was started with; beside
+ * it a process can have as much as the limits below say, and none that it would share without a file.
  */
 #include "engine/uml/confine.h"
 #include "util/cell.h"
@@ -40,9 +40,12 @@ enum { MEMORY_KINDS = MAP_SHARED | MAP_ANONYMOUS | MAP_HUGETLB };
         SCMP_SYS(name), -1, 0, 0, error                                                                                          \
     }
 
+/* Process ids are below 1 << 23, and those with none but the lowest bit are 0 and 1. */
+#define MOVE_IF_BIT(bit) ALLOW_IF(sched_setaffinity, 0, NEGATIVE_PID | 1UL << (bit), 1UL << (bit))
+
 static const struct cell_syscall allowed[] = {
-    /* Its own execution and the C library's start; the root is read-only and has no other program. */
-    CELL_ALLOW(execve),
+    /* Its own execution, by a descriptor that is closed with it, and the C library's start; nothing else here can be executed. */
+    ALLOW_IF(execveat, 4, ~0UL, AT_EMPTY_PATH),
     CELL_ALLOW(brk),
     CELL_ALLOW(arch_prctl), /* thread pointers, its own and, by ptrace, the guest's */
     CELL_ALLOW(set_tid_address),
@@ -66,7 +69,7 @@ static const struct cell_syscall allowed[] = {
     CELL_ALLOW(lseek),
     CELL_ALLOW(getdents64), /* at its end it looks for its run directory */
     CELL_ALLOW(close),
-    CELL_ALLOW(close_range), /* process 1, which only waits */
+    ALLOW_IF(close_range, 2, ~0UL, 0), /* process 1, which only waits; not to have a table of its own */
 
     /* Guest memory: one memfd, mapped by the kernel and by each of its processes at the guest's addresses; and private memory, which
        RLIMIT_DATA bounds. Not memory that is shared without a file, nor huge pages. */
@@ -79,9 +82,9 @@ static const struct cell_syscall allowed[] = {
     CELL_ALLOW(mremap),
     CELL_ALLOW(madvise), /* gives pages back that the guest freed */
 
-    /* A process for each address space of the guest, threads of its own for waiting, and none with new namespaces. clone3's flags lie
-       in memory, where no filter can look; the C library then takes clone. */
-    ALLOW_IF(clone, 0, NAMESPACES, 0),
+    /* A process for each address space of the guest, threads of its own for waiting, none with new namespaces, and all with one table
+       of descriptors. clone3's flags lie in memory, where no filter can look. */
+    ALLOW_IF(clone, 0, NAMESPACES | CLONE_FILES, CLONE_FILES),
     REFUSE(clone3, ENOSYS),
     REFUSE(rseq, ENOSYS), /* its area would be unmapped in the processes below */
     CELL_ALLOW(wait4),
@@ -96,8 +99,30 @@ static const struct cell_syscall allowed[] = {
     CELL_ALLOW(exit_group),
     CELL_ALLOW(futex),
     CELL_ALLOW(sched_yield),
-    CELL_ALLOW(sched_getaffinity), /* itself and its processes on one processor (kernel/patches/0009-um) */
-    CELL_ALLOW(sched_setaffinity),
+    CELL_ALLOW(sched_getaffinity), /* itself and its processes on one processor (kernel/patches/0009-um), not process 1 */
+    ALLOW_IF(sched_setaffinity, 0, 0xffffffffUL, 0),
+    MOVE_IF_BIT(1),
+    MOVE_IF_BIT(2),
+    MOVE_IF_BIT(3),
+    MOVE_IF_BIT(4),
+    MOVE_IF_BIT(5),
+    MOVE_IF_BIT(6),
+    MOVE_IF_BIT(7),
+    MOVE_IF_BIT(8),
+    MOVE_IF_BIT(9),
+    MOVE_IF_BIT(10),
+    MOVE_IF_BIT(11),
+    MOVE_IF_BIT(12),
+    MOVE_IF_BIT(13),
+    MOVE_IF_BIT(14),
+    MOVE_IF_BIT(15),
+    MOVE_IF_BIT(16),
+    MOVE_IF_BIT(17),
+    MOVE_IF_BIT(18),
+    MOVE_IF_BIT(19),
+    MOVE_IF_BIT(20),
+    MOVE_IF_BIT(21),
+    MOVE_IF_BIT(22),
 
     /* Tracing: how the guest's programs are run. Only these requests, and only of its own children. */
     ALLOW_IF(ptrace, 0, ~0UL, PTRACE_TRACEME),
@@ -187,22 +212,34 @@ static int set_limit(int resource, rlim_t limit, const char *what, msb_error **e
     return setrlimit(resource, &both) < 0 ? fail_errno(err, "limit the engine's %s", what) : 0;
 }
 
+/* As many as a guest of that memory can make use of: each of its programs has an address space, which is a process here. */
+static rlim_t max_processes(unsigned memory_mib)
+{
+    rlim_t processes = (rlim_t)memory_mib * 2;
+
+    return processes < 512 ? 512 : processes > 4096 ? 4096 : processes;
+}
+
 int uml_confine(const struct engine_vm *vm, msb_error **err)
 {
-    /* A process for each of the guest's, files as large as the guest's memory. A descriptor for each device's socket, queue and pipe,
-       which are less than a hundred; but the kernel sends some to the devices, and may not while more than the limit are on their way
-       in sockets of the same user's (spawn.c): a few hundred are, where a guest floods its vsock device.
-       The kernel's own data and its C library's is some 20 MiB, and its processes for the guest's programs have none. */
+    /* Private memory: the kernel's own data and its C library's, 4 MiB, of which its processes for the guest's programs keep none.
+       Address space: the guest's memory as the kernel has it, and as a program may have it mapped, parts of it more than once.
+       Files as large as the guest's memory. A descriptor for each device's socket, queue and pipe, which are less than a hundred, in
+       the one table that all processes have; but the kernel sends some to the devices, and may not while more than the limit are on
+       their way in sockets of the same user's (spawn.c): a few hundred are, where a guest floods its vsock device.
+       docs/uml-engine.md says what all of it together comes to. */
+    const rlim_t memory = (rlim_t)vm->memory_mib << 20;
     const struct {
         int resource;
         rlim_t limit;
         const char *what;
     } limits[] = {
-        { RLIMIT_NPROC, 4096, "processes" },
-        { RLIMIT_NOFILE, 16384, "descriptors" },
-        { RLIMIT_FSIZE, (rlim_t)vm->memory_mib << 20, "file size" },
-        { RLIMIT_DATA, 64 << 20, "private memory" },
-        { RLIMIT_STACK, 8 << 20, "stack" },
+        { RLIMIT_NPROC, max_processes(vm->memory_mib), "processes" },
+        { RLIMIT_NOFILE, 4096, "descriptors" },
+        { RLIMIT_FSIZE, memory, "file size" },
+        { RLIMIT_DATA, 8 << 20, "private memory" },
+        { RLIMIT_STACK, 1 << 20, "stack" },
+        { RLIMIT_AS, 4 * memory + (1ULL << 30), "address space" },
         { RLIMIT_MEMLOCK, 0, "locked memory" },
     };
 

@@ -5,9 +5,12 @@
  * hosts that have no hardware virtualization to give.
  *
  * What stands between a guest's kernel under control and the host is thus not a CPU's guest mode but the host's own system call
- * interface, and the cell around it is what isolates: namespaces of its own, a read-only root with nothing but the kernel's
- * executable and its initramfs, no capabilities, no_new_privs, limits, and an allow-list of the few calls that user-mode Linux
+ * interface, and the cell around it is what isolates: namespaces of its own, a read-only root with nothing but the
+ * initramfs, no capabilities, no_new_privs, limits, and an allow-list of the few calls that user-mode Linux
  * makes (confine.c). docs/threat-model.md compares the engines.
+ *
+ * The kernel is executed by a descriptor that is closed with that, and no name leads to it: there is nothing in the cell that could
+ * be executed again, which would give the new program descriptors of its own.
  *
  * The devices are sockets that it inherits, and its memory a memfd that it inherits (kernel/patches: virtio_uml takes "fdN", and
  * memory=fdN is an argument), as large as the guest's memory and sealed, so that it cannot make itself more.
@@ -23,6 +26,8 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/personality.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -72,7 +77,6 @@ static int enter_cell(const struct engine_vm *vm, msb_error **err)
 {
     int cpuinfo = copy_cpuinfo(err);
     const struct cell_mount mounts[] = {
-        { .source = vm->kernel, .target = "linux", .read_only = true, .executable = true },
         { .target = "initrd", .content = vm->initrd },
         { .target = "proc/cpuinfo", .content = cpuinfo },
     };
@@ -87,14 +91,15 @@ static int enter_cell(const struct engine_vm *vm, msb_error **err)
 
 /* ---- The command line ---------------------------------------------------------------------------------------------------------- */
 
-/* The guest's memory: a file of a size that nobody can change. */
+/* The guest's memory: a file of a size that nobody can change, and that nobody can execute. */
 static int make_memory(const struct engine_vm *vm, msb_error **err)
 {
     int fd = memfd_create("guest memory", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
     if (fd < 0)
         return fail_errno(err, "make the guest's memory");
-    if (ftruncate(fd, (off_t)vm->memory_mib << 20) < 0 || fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0) {
+    if (ftruncate(fd, (off_t)vm->memory_mib << 20) < 0 || fchmod(fd, 0600) < 0 ||
+        fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0) {
         fail_errno(err, "give the guest's memory its %u MiB", vm->memory_mib);
         close(fd);
         return -1;
@@ -173,8 +178,9 @@ static _Noreturn void keep(pid_t kernel, int report)
 }
 
 /* Process 1 of a pid namespace is deaf to the signals that it sends to itself, so that a kernel that panics, which aborts, would go
-   on for ever. Hence the kernel is process 2, and process 1 waits for it; all others end with process 1. */
-static int run_kernel(const struct engine_vm *vm, char *const *arguments, msb_error **err)
+   on for ever. Hence the kernel is process 2, and process 1 waits for it; all others end with process 1. Each confines itself: who
+   is confined can make no process with descriptors of its own. */
+static int run_kernel(const struct engine_vm *vm, int program, char *const *arguments, msb_error **err)
 {
     /* The C library's rseq area lies in memory that the kernel unmaps in the guest's processes; the host would kill them for it. */
     char *const environment[] = { (char *)"GLIBC_TUNABLES=glibc.pthread.rseq=0", NULL };
@@ -182,11 +188,13 @@ static int run_kernel(const struct engine_vm *vm, char *const *arguments, msb_er
 
     if (kernel < 0)
         return fail_errno(err, "start the guest kernel");
+    if (uml_confine(vm, err) < 0)
+        return -1;
     if (kernel > 0)
         keep(kernel, vm->report);
     if (fcntl(vm->report, F_SETFD, FD_CLOEXEC) < 0)
         return fail_errno(err, "close descriptor %d on execution", vm->report);
-    execve("/linux", arguments, environment);
+    syscall(SYS_execveat, program, "", arguments, environment, AT_EMPTY_PATH);
     return fail_errno(err, "execute the guest kernel `%s`", vm->kernel);
 }
 
@@ -207,12 +215,15 @@ static int be_the_first_to_go(msb_error **err)
 static int uml_run(const struct engine_vm *vm, msb_error **err)
 {
     struct arguments *arguments = calloc(1, sizeof(*arguments));
-    int memory;
+    int memory, program;
 
     if (!arguments)
         return fail(err, MSB_ERR_NO_MEMORY, "out of memory");
     if (be_the_first_to_go(err) < 0)
         return -1;
+    program = open(vm->kernel, O_PATH | O_CLOEXEC);
+    if (program < 0)
+        return fail_errno(err, "open the guest kernel `%s`", vm->kernel);
     memory = make_memory(vm, err);
     if (memory < 0)
         return -1;
@@ -222,9 +233,7 @@ static int uml_run(const struct engine_vm *vm, msb_error **err)
     /* The kernel wants its fixed addresses free of randomized mappings (ld.so's and the vDSO's), and would execute itself again. */
     if (personality(ADDR_NO_RANDOMIZE) < 0)
         return fail_errno(err, "turn off address space randomization");
-    if (uml_confine(vm, err) < 0)
-        return -1;
-    return run_kernel(vm, arguments->list, err);
+    return run_kernel(vm, program, arguments->list, err);
 }
 
 static const char *const kernels[] = { "uml/linux", NULL };
