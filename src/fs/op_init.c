@@ -8,15 +8,15 @@
 
 /* Whatever the tree is. */
 static const uint64_t common_flags = FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_ASYNC_DIO | FUSE_MAX_PAGES | FUSE_INIT_EXT |
-                                     FUSE_PARALLEL_DIROPS | FUSE_HANDLE_KILLPRIV_V2 | FUSE_SETXATTR_EXT | FUSE_DO_READDIRPLUS |
-                                     FUSE_READDIRPLUS_AUTO;
+                                     FUSE_PARALLEL_DIROPS | FUSE_HANDLE_KILLPRIV_V2 | FUSE_SETXATTR_EXT;
 
 /* The guest knows best: it keeps names, attributes, links and pages, and writes back when it likes. */
-static const uint64_t only_user_flags =
-    FUSE_WRITEBACK_CACHE | FUSE_CACHE_SYMLINKS | FUSE_NO_OPEN_SUPPORT | FUSE_NO_OPENDIR_SUPPORT;
+static const uint64_t only_user_flags = FUSE_WRITEBACK_CACHE | FUSE_CACHE_SYMLINKS | FUSE_NO_OPEN_SUPPORT |
+                                        FUSE_NO_OPENDIR_SUPPORT | FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO;
 
 /* The host changes things too: pages go when times or sizes change, and locks hold for all. Not FUSE_ATOMIC_O_TRUNC: with it Linux
-   truncates a program that runs, and only then finds that it may not (ETXTBSY). */
+   truncates a program that runs, and only then finds that it may not (ETXTBSY). Not FUSE_DO_READDIRPLUS: what it tells of an entry
+   may not be kept, so that Linux forgets it at once, by one more request, and looks it up when it is used. */
 static const uint64_t shared_flags = FUSE_AUTO_INVAL_DATA | FUSE_POSIX_LOCKS | FUSE_FLOCK_LOCKS;
 
 enum {

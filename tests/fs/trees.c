@@ -100,6 +100,8 @@ static void host_changes_are_seen_in_shares(void **state)
     tree_add_file(&tree, "f", "1");
     export = (struct fs_export){ .host = tree.path, .target = (char *)"" };
     client_start(&c, &(struct client_start){ .exports = &export, .num_exports = 1 });
+    /* Nothing is told that may not be kept. */
+    assert_false(c.init.flags & (FUSE_DO_READDIRPLUS | FUSE_NO_OPENDIR_SUPPORT | FUSE_WRITEBACK_CACHE));
     assert_int_equal(client_lookup(&c, ROOT_ID, "f", &entry), 0);
     assert_int_equal(entry.entry_valid, 0);
     assert_int_equal(entry.attr_valid, 0);
