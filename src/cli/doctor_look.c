@@ -119,35 +119,17 @@ static int look_at_engines(struct findings *findings, const struct files *files,
 
 /* ---- Our own files ------------------------------------------------------------------------------------------------------------ */
 
-/* One value of a version record (docs/kernels.md), lines of KEY=VALUE; empty when there is none. */
-static struct text version_value(const char *record, const char *key)
-{
-    struct text line, rest = text_of(record, MSB_LENGTH_UNKNOWN), name, value;
-
-    while (text_cut_first(rest, '\n', &line, &rest))
-        if (text_cut_first(line, '=', &name, &value) && text_equal(name, key))
-            return value;
-    return text_of("", 0);
-}
-
 static int add_kernel(struct findings *findings, const char *kernel)
 {
-    char record[RECORD_MAX];
-    _cleanup_free_ char *path = NULL;
-    struct text release, package, version;
+    char release[RECORD_MAX], package[RECORD_MAX], version[RECORD_MAX];
 
-    if (asprintf(&path, "%.*s/version", (int)(strrchr(kernel, '/') - kernel), kernel) < 0) {
-        path = NULL;
-        return -1;
-    }
-    read_start(path, record, sizeof(record));
-    release = version_value(record, "release");
-    package = version_value(record, "package");
-    version = version_value(record, "version");
-    if (!release.length)
+    files_kernel_record(kernel, "release", release, sizeof(release));
+    files_kernel_record(kernel, "package", package, sizeof(package));
+    files_kernel_record(kernel, "version", version, sizeof(version));
+    if (!release[0])
         return add(findings, "guest kernel", REQUIRED, true, NULL, "%s, of an unknown release", kernel);
-    return add(findings, "guest kernel", REQUIRED, true, NULL, "Linux %.*s%s%.*s %.*s (%s)", (int)release.length, release.bytes,
-               package.length ? ", " : "", (int)package.length, package.bytes, (int)version.length, version.bytes, kernel);
+    return add(findings, "guest kernel", REQUIRED, true, NULL, "Linux %s%s%s %s (%s)", release, package[0] ? ", " : "", package,
+               version, kernel);
 }
 
 static int look_at_kernel(struct findings *findings, const struct files *files, const char *kernel)

@@ -33,7 +33,7 @@ struct engine_vm {
     uint32_t num_vcpus;
     uint32_t memory_mib;
     const char *kernel;     /* host path */
-    bool acpi_optional;     /* it finds processors and devices without ACPI, too: docs/kernels.md, "The kernel directory" */
+    bool acpi_optional;     /* it finds processors and devices without ACPI, too: docs/kernels.md, "Files" */
     int initrd;             /* a memfd with the initramfs, position 0 */
     const char *extra_args; /* kernel parameters of the guest kernel's own, or NULL; never anything that a user typed */
     int console;            /* where the kernel's log goes: a pipe to the monitor */

@@ -42,8 +42,8 @@ void handle_put(struct handles *handles, struct handle *handle);
 void handle_release(struct handles *handles, uint64_t id, const struct node *node);
 
 /* A guest that does not open directories (FUSE_NO_OPENDIR_SUPPORT) only reads them, from one position after the other. Each reading
-   that is under way has a handle; of very many, the one not used for longest
-   loses it, and gets another that goes on at its position. */
+   that is under way has a handle; of very many, the one not used for longest loses it, and gets another that goes on at its
+   position. */
 
 /* The handle of a reading of node that got as far as position, or else of any other one; NULL when there is none. */
 struct handle *handle_reading(struct handles *handles, const struct node *node, int64_t position);

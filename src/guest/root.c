@@ -78,17 +78,21 @@ static int make_usual_directories(int root, msb_error **err)
 /* Tells overlayfs that the layers have no such directories, so that it does not ask the host for each. Where this fails it asks. */
 static void mark_as_whole(int upper)
 {
-    DIR *directory = fdopendir(dup(upper));
+    int list = openat(upper, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *directory = list < 0 ? NULL : fdopendir(list);
     const struct dirent *entry;
 
-    while (directory && (entry = readdir(directory))) {
+    if (!directory) {
+        cleanup_fd(&list);
+        return;
+    }
+    while ((entry = readdir(directory))) {
         _cleanup_fd_ int fd = entry->d_name[0] == '.' ? -1 : openat(upper, entry->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
         if (fd >= 0 && fsetxattr(fd, "trusted.overlay.opaque", "y", 1, 0) < 0)
             break;
     }
-    if (directory)
-        closedir(directory);
+    closedir(directory);
 }
 
 /* Where writes go that vanish with the VM. */

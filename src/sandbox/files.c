@@ -101,19 +101,21 @@ int files_kernel(const struct files *files, const struct engine *engine, const c
                 engine->runs_kernel ? "build uml" : "fetch");
 }
 
-bool files_kernel_says(const char *kernel, const char *line)
+void files_kernel_record(const char *kernel, const char *key, char *value, size_t size)
 {
     enum { RECORD_MAX = 1024 };
     _cleanup_free_ char *path = path_beside(kernel, "version", NULL);
     _cleanup_fd_ int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
     char record[RECORD_MAX];
-    ssize_t size = fd < 0 ? 0 : read(fd, record, sizeof(record));
-    struct text rest = text_of(record, size > 0 ? (size_t)size : 0), one;
+    ssize_t length = fd < 0 ? 0 : read(fd, record, sizeof(record));
+    struct text line, name, found, rest = text_of(record, length > 0 ? (size_t)length : 0);
 
-    while (text_cut_first(rest, '\n', &one, &rest))
-        if (text_equal(one, line))
-            return true;
-    return false;
+    *value = '\0';
+    while (text_cut_first(rest, '\n', &line, &rest))
+        if (text_cut_first(line, '=', &name, &found) && text_equal(name, key)) {
+            snprintf(value, size, "%.*s", (int)found.length, found.bytes);
+            return;
+        }
 }
 
 /* Appends a file at a multiple of four bytes, as the kernel wants its archives (Documentation/driver-api/early-userspace/). */

@@ -29,8 +29,8 @@ int files_program(const struct files *files, const char *role, msb_error **err);
 int files_kernel(const struct files *files, const struct engine *engine, const char *named, bool nested, char **kernel,
                  msb_error **err);
 
-/* Whether the version record beside a kernel has this line. False without a record. */
-bool files_kernel_says(const char *kernel, const char *line);
+/* What the version record beside a kernel has for key (docs/kernels.md, "Files"); empty when there is none. */
+void files_kernel_record(const char *kernel, const char *key, char *value, size_t size);
 
 /* A memfd with the initramfs for it, at position 0; nested: with the modules for hardware virtualization, if there are any. */
 int files_initrd(const struct files *files, const char *kernel, bool nested, msb_error **err);

@@ -289,6 +289,7 @@ static int start_engine(struct launcher *launcher, struct launched *launched, ms
     const struct engine *engine;
     _cleanup_free_ char *kernel = NULL;
     _cleanup_fd_ int initrd = -1, console = -1;
+    char acpi[16];
     int ends[2];
     struct engine_vm vm = {
         .num_vcpus = spec->num_vcpus,
@@ -304,7 +305,8 @@ static int start_engine(struct launcher *launcher, struct launched *launched, ms
         return -1;
     launched->engine_name = engine->name;
     kernel = (char *)vm.kernel;
-    vm.acpi_optional = files_kernel_says(kernel, "acpi=optional");
+    files_kernel_record(kernel, "acpi", acpi, sizeof(acpi));
+    vm.acpi_optional = strcmp(acpi, "optional") == 0;
     log_debug("the %s engine runs %s", engine->name, kernel);
     if (!engine->own_platform && start_platform(launcher, err) < 0)
         return -1;
