@@ -30,7 +30,7 @@ struct device {
     bool refuses; /* to start */
 };
 
-static struct machine machine = { .lock = PTHREAD_MUTEX_INITIALIZER };
+static struct machine machine = MACHINE_INITIALIZER;
 static struct device devices[NUM_DEVICES];
 static _Alignas(PAGE) uint8_t pages[NUM_DEVICES + 1][PAGE]; /* the last one is nobody's, and stays empty */
 static const uint8_t zeros[PAGE], config[CONFIG_SIZE] = "configuration";
@@ -80,7 +80,7 @@ static const struct virtio_mmio_ops ops = { .start = start, .stop = stop };
 static void make_machine(uint8_t choices)
 {
     memset(pages, 0, sizeof(pages));
-    machine.num_devices = NUM_DEVICES;
+    machine_attach(&machine, pages[0], NUM_DEVICES);
     machine.uart = (struct uart){ .fd = -1 };
     for (unsigned i = 0; i < NUM_DEVICES; i++) {
         const struct virtio_mmio_description description = {

@@ -2,7 +2,7 @@
 /*
  * The guest's process 1: the only program of the initramfs. One story: load what the kernel needs to reach the host, ask the host
  * what to be, become it, and run processes for the host until it ends the session. Whatever fails is told to the host, and ends the
- * VM: over the control connection once there is one, on the console or in the kernel's log before.
+ * VM: over the control connection once there is one, in the kernel's log before.
  */
 #include "guest/machine.h"
 #include "guest/modules.h"
@@ -18,21 +18,6 @@
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
-
-/* The kernel gives the console as 0, 1 and 2, if it has one: user-mode Linux has none, but hands its log to the host when it resets.
-   Nothing else may get these numbers. */
-static void fill_standard_files(void)
-{
-    int fd;
-
-    do {
-        fd = open("/dev/console", O_RDWR | O_CLOEXEC);
-        if (fd < 0)
-            fd = open("/dev/kmsg", O_RDWR | O_CLOEXEC);
-    } while (fd >= 0 && fd <= STDERR_FILENO);
-    if (fd > STDERR_FILENO)
-        close(fd);
-}
 
 static void say_hello(struct control *control)
 {
@@ -172,13 +157,12 @@ int main(void)
         fprintf(stderr, "init: this is the first process of a microVM, and nothing else\n");
         return 2;
     }
-    fill_standard_files();
     modules_load("/modules/order");
     modules_load("/nested/order");
     fd = vsock_connect(PORT_CONTROL, true, &err);
     connected = monotonic();
     if (fd < 0) {
-        fprintf(stderr, "init: %s\n", msb_error_message(err));
+        machine_say("%s", msb_error_message(err));
         machine_reset();
     }
     control_init(&control, fd);

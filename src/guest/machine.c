@@ -5,6 +5,8 @@
 
 #include <fcntl.h>
 #include <linux/random.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/reboot.h>
@@ -15,7 +17,22 @@
 enum {
     NOFILE_MAX = 512 << 10, /* the usual hard limit of a system today; PID 1 itself has several descriptors per stream */
     SEED_MAX = 64,
+    LINE_MAX_SIZE = 512,
 };
+
+/* One write is one line (Documentation/ABI/testing/dev-kmsg). */
+void machine_say(const char *format, ...)
+{
+    char line[LINE_MAX_SIZE];
+    int begin = snprintf(line, sizeof(line), "<3>init: ");
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(line + begin, sizeof(line) - (size_t)begin, format, arguments);
+    va_end(arguments);
+    if (write(STDERR_FILENO, line, strlen(line)) < 0)
+        return;
+}
 
 int machine_set_clock(uint64_t nanoseconds, msb_error **err)
 {

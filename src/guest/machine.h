@@ -8,6 +8,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* A line in the kernel's log, which PID 1's standard error is, of the level of an error, so that a quiet kernel hands it to the host. */
+__attribute__((format(printf, 1, 2))) void machine_say(const char *format, ...);
+
 int machine_set_clock(uint64_t nanoseconds, msb_error **err);
 
 /* Adds the host's bytes to the entropy pool and counts them as random, so that nothing waits for randomness. dev_fd is /dev. */

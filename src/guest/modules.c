@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "guest/modules.h"
 
+#include "guest/machine.h"
 #include "guest/syscalls.h"
 #include "util/cleanup.h"
 
@@ -17,7 +18,7 @@ static void load(const char *path)
         return;
     /* A driver without its hardware; one that the kernel has built in. */
     if (errno != ENODEV && errno != EEXIST && errno != EOPNOTSUPP)
-        fprintf(stderr, "init: load module %s: %s\n", path, strerror(errno));
+        machine_say("load module %s: %s", path, strerror(errno));
 }
 
 void modules_load(const char *list)

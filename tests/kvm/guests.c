@@ -90,7 +90,7 @@ static void add_devices(struct bench *bench)
     for (unsigned i = 0; i < NUM_DEVICES; i++)
         virtio_mmio_init(&bench->machine.devices[i], bench->pages + (size_t)i * LAYOUT_MMIO_SIZE, &description, &bench_ops,
                          bench);
-    bench->machine.num_devices = NUM_DEVICES;
+    machine_attach(&bench->machine, bench->pages, NUM_DEVICES);
     assert_ok(vm_add_read_only(&bench->vm, (gpa_t){ LAYOUT_MMIO }, bench->pages, (uint64_t)NUM_DEVICES * LAYOUT_MMIO_SIZE,
                                &bench->error),
               bench->error);
@@ -114,7 +114,7 @@ static void bench_create(struct bench *bench, uint64_t memory, unsigned num_vcpu
 {
     static struct cpuid cpuid;
 
-    *bench = (struct bench){ .machine.lock = PTHREAD_MUTEX_INITIALIZER };
+    *bench = (struct bench){ .machine = MACHINE_INITIALIZER };
     bench->kvm = vm_open_kvm(&bench->error);
     if (bench->kvm < 0) {
         msb_error_free(bench->error);

@@ -66,7 +66,7 @@ struct start {
     const char *kernel;
     uint32_t num_vcpus;
     bool with_platform;
-    bool without_devices; /* their sockets have nobody at the other end */
+    int *silent_devices; /* becomes the other ends of two devices' sockets; NULL: no such devices */
 };
 
 static void assert_ok(int result, msb_error *error)
@@ -163,7 +163,7 @@ static void start_engine(struct engine_process *process, const struct start *sta
         .console = CONSOLE,
         .report = REPORT,
         .devices = devices,
-        .num_devices = start->with_platform || start->without_devices ? 2 : 0,
+        .num_devices = start->with_platform || start->silent_devices ? 2 : 0,
     };
     int report[2], console[2], sockets[2] = { -1, -1 };
     msb_error *error = NULL;
@@ -172,14 +172,12 @@ static void start_engine(struct engine_process *process, const struct start *sta
     snprintf(path, sizeof(path), "/proc/self/fd/%d", KERNEL);
     if (start->with_platform)
         start_platform(process, sockets);
-    if (start->without_devices) {
-        for (int i = 0; i < 2; i++) {
-            int pair[2];
+    for (int i = 0; start->silent_devices && i < 2; i++) {
+        int pair[2];
 
-            assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-            close(pair[1]);
-            sockets[i] = pair[0];
-        }
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+        start->silent_devices[i] = pair[1];
+        sockets[i] = pair[0];
     }
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, report), 0);
     assert_int_equal(pipe2(console, O_CLOEXEC), 0);
@@ -595,6 +593,8 @@ static void test_device_gone(void **state)
 
     (void)state;
     need_kvm();
+    guest_map_registers(&guest);
+    guest_load(&guest, DEVICE(VIRTIO_MMIO_STATUS)); /* waits until the devices are there */
     say(&guest, "up\n");
     guest_halt_forever(&guest);
     start_engine(&process, &(struct start){ .guest = &guest, .with_platform = true });
@@ -607,15 +607,26 @@ static void test_device_gone(void **state)
     expect_status(&process, 1);
 }
 
-/* One that is gone before it could say what it is. */
-static void test_device_never_there(void **state)
+/* The guest runs before its devices have said what they are, and waits where it needs one. */
+static void test_device_late(void **state)
 {
     struct engine_process process;
     struct guest guest = { 0 };
+    int devices[2];
+    char line[8];
 
     (void)state;
+    need_kvm();
+    guest_map_registers(&guest);
+    say(&guest, "up\n");
+    guest_load(&guest, DEVICE(VIRTIO_MMIO_STATUS));
     guest_reset(&guest);
-    run_guest(&process, &(struct start){ .guest = &guest, .without_devices = true });
+    start_engine(&process, &(struct start){ .guest = &guest, .silent_devices = devices });
+    assert_int_equal(read(process.console, line, sizeof(line)), 3);
+    assert_false(has_ended(&process.child, 50));
+    close(devices[0]);
+    close(devices[1]);
+    wait_for_end(&process);
     expect_status(&process, 1);
     assert_non_null(strstr(process.said, "virtio device 4: "));
 }
@@ -626,7 +637,7 @@ int main(void)
         cmocka_unit_test(test_reset),          cmocka_unit_test(test_power_off),   cmocka_unit_test(test_triple_fault),
         cmocka_unit_test(test_failure),        cmocka_unit_test(test_bad_kernel),  cmocka_unit_test(test_monitor_gone),
         cmocka_unit_test(test_cell),           cmocka_unit_test(test_entropy),     cmocka_unit_test(test_bad_rings),
-        cmocka_unit_test(test_storm_of_kicks), cmocka_unit_test(test_device_gone), cmocka_unit_test(test_device_never_there),
+        cmocka_unit_test(test_storm_of_kicks), cmocka_unit_test(test_device_gone), cmocka_unit_test(test_device_late),
         cmocka_unit_test(test_any_registers),
     };
 

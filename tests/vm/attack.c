@@ -432,20 +432,6 @@ static int have_many_processes(void)
 }
 
 /* The processors are its own processes' to choose, and nobody else's. */
-static int move_process_1(void)
-{
-    cpu_set_t set;
-
-    return sched_getaffinity(0, sizeof(set), &set) < 0 ? 0 : sched_setaffinity(1, sizeof(set), &set);
-}
-
-static int move_process_1_by_a_long_number(void)
-{
-    cpu_set_t set;
-
-    return sched_getaffinity(0, sizeof(set), &set) < 0 ? 0 : (int)syscall(SYS_sched_setaffinity, 1L << 32 | 1, sizeof(set), &set);
-}
-
 static int move_other_processes(void)
 {
     cpu_set_t set;
@@ -657,8 +643,6 @@ static const struct attempt {
     { "leave the table of descriptors", leave_descriptors },
     { "send many descriptors", send_many_descriptors },
     { "have many processes", have_many_processes },
-    { "move process 1 to a processor", move_process_1 },
-    { "move process 1 by a long number", move_process_1_by_a_long_number },
     { "move other processes to a processor", move_other_processes },
     { "raise the limit of descriptors", raise_descriptors },
     { "raise the limit of memory", raise_memory },

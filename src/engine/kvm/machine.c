@@ -55,15 +55,38 @@ static enum machine_outcome io_exit(struct machine *machine, struct kvm_run *run
     return outcome;
 }
 
-/* ---- Memory that is not there ------------------------------------------------------------------------------------------------------ */
+/* ---- Registers, and memory that is not there ------------------------------------------------------------------------------------- */
+
+void machine_attach(struct machine *machine, const uint8_t *pages, uint32_t num)
+{
+    pthread_mutex_lock(&machine->lock);
+    machine->pages = pages;
+    machine->num_devices = num;
+    machine->is_attached = true;
+    pthread_cond_broadcast(&machine->attached);
+    pthread_mutex_unlock(&machine->lock);
+}
+
+/* Registers are read without an exit once they are there. What else is not memory is nobody's, and reads as all ones. */
+static void read_registers(const struct machine *machine, uint64_t offset, uint8_t *data, uint32_t length)
+{
+    uint64_t size = (uint64_t)machine->num_devices * LAYOUT_MMIO_SIZE;
+
+    if (offset < size && length <= size - offset)
+        memcpy(data, machine->pages + offset, length);
+    else
+        memset(data, 0xff, length);
+}
 
 static void mmio_exit(struct machine *machine, struct kvm_run *run)
 {
     uint64_t offset = run->mmio.phys_addr - LAYOUT_MMIO; /* wraps around below it */
     uint64_t index = offset / LAYOUT_MMIO_SIZE;
 
+    while (index < LAYOUT_MAX_DEVICES && !machine->is_attached)
+        pthread_cond_wait(&machine->attached, &machine->lock);
     if (!run->mmio.is_write)
-        memset(run->mmio.data, 0xff, sizeof(run->mmio.data)); /* registers are read without an exit: this is nobody's */
+        read_registers(machine, offset, run->mmio.data, run->mmio.len);
     else if (index < machine->num_devices)
         virtio_mmio_write(&machine->devices[index], offset % LAYOUT_MMIO_SIZE, run->mmio.data, run->mmio.len);
 }

@@ -13,13 +13,25 @@
 
 #include <linux/kvm.h>
 #include <pthread.h>
+#include <stdbool.h>
 
 struct machine {
     pthread_mutex_t lock; /* for all below: the vCPUs come here seldom */
+    pthread_cond_t attached;
+    bool is_attached;
     struct virtio_mmio devices[LAYOUT_MAX_DEVICES];
     uint32_t num_devices;
+    const uint8_t *pages; /* their registers, a page of LAYOUT_MMIO_SIZE each */
     struct uart uart;
 };
+
+#define MACHINE_INITIALIZER                                                                                                      \
+    {                                                                                                                            \
+        .lock = PTHREAD_MUTEX_INITIALIZER, .attached = PTHREAD_COND_INITIALIZER                                                  \
+    }
+
+/* The first num of the devices, whose registers are at `pages`, are there. A vCPU that touched a device before waits for this. */
+void machine_attach(struct machine *machine, const uint8_t *pages, uint32_t num);
 
 /* What becomes of the VM. */
 enum machine_outcome {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * msb-kvm: the program that engine_kvm.run becomes. main() is the whole story, in order: take what the monitor gave, go into the cell, build the machine, start its processors, wait for the end. docs/kvm-engine.md tells it in words.
+ * msb-kvm: the program that engine_kvm.run becomes. main() is the whole story, in order: take what the monitor gave, go into the cell,
+ * build the machine, start its processors, connect its devices, wait for the end. docs/kvm-engine.md tells it in words.
  *
  * The process ends with status 0 when the guest reset, powered off or shut down, and with 1 and the reason on the report descriptor when it
  * could not go on. Whoever knows first ends it: exit_group(2) takes the other threads out of the guest.
@@ -38,12 +39,11 @@ struct engine_process {
     struct machine machine;
     struct device devices[LAYOUT_MAX_DEVICES];
     int memory;
-    uint8_t *pages; /* of the devices' registers */
     struct vcpu vcpus[LAYOUT_MAX_VCPUS];
 };
 
 /* The only one, and all that the threads share. */
-static struct engine_process self = { .machine.lock = PTHREAD_MUTEX_INITIALIZER };
+static struct engine_process self = { .machine = MACHINE_INITIALIZER };
 
 /* ---- Setting up --------------------------------------------------------------------------------------------------------------------- */
 
@@ -81,24 +81,19 @@ static int create_devices(msb_error **err)
 {
     uint32_t num = self.setup.num_devices;
     size_t size = (size_t)num * LAYOUT_MMIO_SIZE;
-    int acknowledge;
-    void *pages;
+    uint8_t *pages = num == 0 ? NULL : mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    int acknowledge = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 
-    if (num == 0)
-        return 0;
-    pages = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (pages == MAP_FAILED)
+    if (pages == MAP_FAILED || acknowledge < 0)
         return fail_errno(err, "make the devices' registers");
-    self.pages = pages;
-    acknowledge = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (acknowledge < 0)
-        return fail_errno(err, "make an eventfd");
     for (uint32_t i = 0; i < num; i++)
         if (device_create(&self.devices[i], &self.machine.devices[i], &self.vm, i, self.setup.devices[i].virtio_id,
-                          (int)self.setup.devices[i].socket, self.pages + (size_t)i * LAYOUT_MMIO_SIZE, acknowledge, err) < 0)
+                          (int)self.setup.devices[i].socket, pages + (size_t)i * LAYOUT_MMIO_SIZE, acknowledge, err) < 0)
             return fail_prefix(err, "virtio device %" PRIu32, self.setup.devices[i].virtio_id);
-    self.machine.num_devices = num;
-    return vm_add_read_only(&self.vm, (gpa_t){ LAYOUT_MMIO }, self.pages, size, err);
+    if (num > 0 && vm_add_read_only(&self.vm, (gpa_t){ LAYOUT_MMIO }, pages, size, err) < 0)
+        return -1;
+    machine_attach(&self.machine, pages, num);
+    return 0;
 }
 
 static int load_guest(gpa_t *entry, msb_error **err)
@@ -140,9 +135,7 @@ static int build_machine(msb_error **err)
     gpa_t entry;
 
     self.machine.uart.fd = (int)self.setup.console;
-    /* The devices start at the same time as this process: they are asked last. */
-    if (vm_create(&self.vm, (int)self.setup.kvm, self.memory, memory_size(), err) < 0 || load_guest(&entry, err) < 0 ||
-        create_devices(err) < 0)
+    if (vm_create(&self.vm, (int)self.setup.kvm, self.memory, memory_size(), err) < 0 || load_guest(&entry, err) < 0)
         return -1;
     return create_vcpus(entry, err);
 }
@@ -245,8 +238,9 @@ int main(int argc, char **argv)
         return 2;
     }
     self.setup.report = STDERR_FILENO;
+    /* The devices are processes that start at the same time as this one: the guest's kernel does not wait for them until it needs them. */
     if (receive_setup((int)strtol(argv[1], NULL, 10), &error) < 0 || enter_cell(&error) < 0 || build_machine(&error) < 0 ||
-        start_vcpus(&error) < 0)
+        start_vcpus(&error) < 0 || create_devices(&error) < 0)
         end_with(error);
     watch();
 }

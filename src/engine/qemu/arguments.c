@@ -135,7 +135,9 @@ static void add_kernel(struct arguments *a, const struct engine_vm *vm, unsigned
     add(a, "/initrd");
     add(a, "-append");
     /* Why each of these: docs/kernels.md, "Kernel parameters". */
-    add(a, "console=ttyS0 %s panic=-1 reboot=t tsc_early_khz=%u tsc=reliable lapic_timer_hz=1000000000 keep_initmem %s %s %s",
+    add(a,
+        "earlyprintk=serial,ttyS0,115200,keep 8250.nr_uarts=0 %s panic=-1 reboot=t tsc_early_khz=%u tsc=reliable "
+        "lapic_timer_hz=1000000000 keep_initmem %s %s %s",
         vm->kernel_log ? "ignore_loglevel" : "quiet", tsc_khz, without_acpi(vm) ? "acpi=off" : "pnpacpi=off",
         vm->num_vcpus == 1 ? "noreplace-smp" : "", vm->extra_args ? vm->extra_args : "");
 }

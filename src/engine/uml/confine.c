@@ -40,9 +40,6 @@ enum { MEMORY_KINDS = MAP_SHARED | MAP_ANONYMOUS | MAP_HUGETLB };
         SCMP_SYS(name), -1, 0, 0, error                                                                                          \
     }
 
-/* Process ids are below 1 << 23, and those with none but the lowest bit are 0 and 1. */
-#define MOVE_IF_BIT(bit) ALLOW_IF(sched_setaffinity, 0, NEGATIVE_PID | 1UL << (bit), 1UL << (bit))
-
 static const struct cell_syscall allowed[] = {
     /* Its own execution, by a descriptor that is closed with it, and the C library's start; nothing else here can be executed. */
     ALLOW_IF(execveat, 4, ~0UL, AT_EMPTY_PATH),
@@ -99,30 +96,8 @@ static const struct cell_syscall allowed[] = {
     CELL_ALLOW(exit_group),
     CELL_ALLOW(futex),
     CELL_ALLOW(sched_yield),
-    CELL_ALLOW(sched_getaffinity), /* itself and its processes on one processor (kernel/patches/0009-um), not process 1 */
-    ALLOW_IF(sched_setaffinity, 0, 0xffffffffUL, 0),
-    MOVE_IF_BIT(1),
-    MOVE_IF_BIT(2),
-    MOVE_IF_BIT(3),
-    MOVE_IF_BIT(4),
-    MOVE_IF_BIT(5),
-    MOVE_IF_BIT(6),
-    MOVE_IF_BIT(7),
-    MOVE_IF_BIT(8),
-    MOVE_IF_BIT(9),
-    MOVE_IF_BIT(10),
-    MOVE_IF_BIT(11),
-    MOVE_IF_BIT(12),
-    MOVE_IF_BIT(13),
-    MOVE_IF_BIT(14),
-    MOVE_IF_BIT(15),
-    MOVE_IF_BIT(16),
-    MOVE_IF_BIT(17),
-    MOVE_IF_BIT(18),
-    MOVE_IF_BIT(19),
-    MOVE_IF_BIT(20),
-    MOVE_IF_BIT(21),
-    MOVE_IF_BIT(22),
+    CELL_ALLOW(sched_getaffinity), /* itself and its processes on one processor (kernel/patches/0009-um) */
+    CELL_ALLOW(sched_setaffinity),
 
     /* Tracing: how the guest's programs are run. Only these requests, and only of its own children. */
     ALLOW_IF(ptrace, 0, ~0UL, PTRACE_TRACEME),
