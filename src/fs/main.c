@@ -380,11 +380,5 @@ static int run(msb_error **err)
 
 int main(void)
 {
-    msb_error *error = NULL;
-
-    if (run(&error) == 0)
-        return 0;
-    device_failed(error);
-    log_error("%s", msb_error_message(error));
-    return 1;
+    return device_main(run);
 }

@@ -153,12 +153,5 @@ static int run(msb_error **err)
 
 int main(void)
 {
-    msb_error *error = NULL;
-
-    if (run(&error) == 0)
-        return 0;
-    log_error("%s", msb_error_message(error));
-    device_failed(error);
-    msb_error_free(error);
-    return 1;
+    return device_main(run);
 }

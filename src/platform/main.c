@@ -5,9 +5,7 @@
 #include "platform/devices.h"
 #include "platform/platform.h"
 #include "util/cell.h"
-#include "util/cleanup.h"
 #include "util/device.h"
-#include "util/log.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -31,27 +29,14 @@ static const struct cell_syscall allowed[] = {
     { SCMP_SYS(fcntl), 1, ~0UL, F_SETFL, 0 },       /* interrupts do not block */
 };
 
-static int read_setup(msb_error **err)
-{
-    _cleanup_free_ unsigned char *setup = NULL;
-    size_t size;
-
-    if (device_receive_setup(&setup, &size, err) < 0)
-        return -1;
-    if (size != 1 || setup[0] > MSB_LOG_TRACE)
-        return fail(err, MSB_ERR_PROTOCOL, "a set-up that is not a log level");
-    log_init("platform", setup[0], STDERR_FILENO);
-    return 0;
-}
-
 static int run(msb_error **err)
 {
     static struct platform_device devices[2];
     struct vhost_user *entropy, *balloon;
     struct loop *loop = loop_new(err);
 
-    if (!loop || read_setup(err) < 0 || cell_mounts(NULL, 0, err) < 0 || cell_die_with(DEVICE_FD_MONITOR, err) < 0 ||
-        cell_confine(allowed, sizeof(allowed) / sizeof(allowed[0]), err) < 0)
+    if (!loop || device_receive_log_level("platform", err) < 0 || cell_mounts(NULL, 0, err) < 0 ||
+        cell_die_with(DEVICE_FD_MONITOR, err) < 0 || cell_confine(allowed, sizeof(allowed) / sizeof(allowed[0]), err) < 0)
         return -1;
     entropy = vhost_user_new(loop, DEVICE_FD_FRONTEND, &entropy_device, &devices[0], err);
     balloon = entropy ? vhost_user_new(loop, PLATFORM_FD_BALLOON, &balloon_device, &devices[1], err) : NULL;
@@ -65,11 +50,5 @@ static int run(msb_error **err)
 
 int main(void)
 {
-    msb_error *error = NULL;
-
-    if (run(&error) == 0)
-        return 0;
-    device_failed(error);
-    log_error("%s", msb_error_message(error));
-    return 1;
+    return device_main(run);
 }

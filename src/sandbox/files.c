@@ -66,7 +66,7 @@ static char *path_beside(const char *kernel, const char *name, msb_error **err)
 {
     const char *slash = strrchr(kernel, '/');
 
-    return format_path(err, "%.*s/%s", (int)(slash ? slash - kernel : 0), kernel, name);
+    return format_path(err, "%.*s%s", slash ? (int)(slash + 1 - kernel) : 0, kernel, name);
 }
 
 static bool has_nested_modules(const char *kernel)

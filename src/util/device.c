@@ -5,6 +5,7 @@
 #include "util/device.h"
 
 #include "util/cleanup.h"
+#include "util/log.h"
 
 #include <string.h>
 #include <sys/epoll.h>
@@ -37,6 +38,19 @@ int device_receive_setup(unsigned char **data, size_t *size, msb_error **err)
     return 0;
 }
 
+int device_receive_log_level(const char *role, msb_error **err)
+{
+    _cleanup_free_ unsigned char *setup = NULL;
+    size_t size;
+
+    if (device_receive_setup(&setup, &size, err) < 0)
+        return -1;
+    if (size != 1 || setup[0] > MSB_LOG_TRACE)
+        return fail(err, MSB_ERR_PROTOCOL, "a set-up that is not a log level");
+    log_init(role, setup[0], STDERR_FILENO);
+    return 0;
+}
+
 static void monitor_hung_up(struct loop_source *source, int fd, uint32_t events, void *data)
 {
     (void)source, (void)fd, (void)events;
@@ -53,10 +67,17 @@ int device_ready(struct loop *loop, msb_error **err)
     return 0;
 }
 
-void device_failed(const msb_error *error)
+int device_main(int (*run)(msb_error **err))
 {
-    const char *text = msb_error_message(error);
+    msb_error *error = NULL;
+    const char *text;
 
+    if (run(&error) == 0)
+        return 0;
+    text = msb_error_message(error);
     /* When even this cannot be said, the exit status is left to tell. */
     (void)!send(DEVICE_FD_MONITOR, text, strlen(text), MSG_NOSIGNAL);
+    log_error("%s", text);
+    msb_error_free(error);
+    return 1;
 }

@@ -25,10 +25,13 @@ enum {
 /* Receives the set-up packet; the caller frees *data. */
 int device_receive_setup(unsigned char **data, size_t *size, msb_error **err);
 
+/* The same where that is a log level and nothing else (u8): begins the process's log, in its role's name. */
+int device_receive_log_level(const char *role, msb_error **err);
+
 /* Says that the device is ready; from then on the loop is quit when the monitor hangs up. */
 int device_ready(struct loop *loop, msb_error **err);
 
-/* Says why the device could not start. */
-void device_failed(const msb_error *error);
+/* What main() is: calls run, and tells monitor and log why it could not go on. Returns the exit status. */
+int device_main(int (*run)(msb_error **err));
 
 #endif

@@ -3,9 +3,7 @@
  * msb-vsock: the virtio-vsock device as a process. It holds no file and opens none: its sockets come from the monitor.
  */
 #include "util/cell.h"
-#include "util/cleanup.h"
 #include "util/device.h"
-#include "util/log.h"
 #include "vsock/device.h"
 #include "vsock/vsock.h"
 
@@ -32,27 +30,14 @@ static const struct cell_syscall allowed[] = {
     { SCMP_SYS(socketpair), 0, ~0UL, AF_UNIX, 0 }, /* a connection of the guest's */
 };
 
-static int read_setup(msb_error **err)
-{
-    _cleanup_free_ unsigned char *setup = NULL;
-    size_t size;
-
-    if (device_receive_setup(&setup, &size, err) < 0)
-        return -1;
-    if (size != 1 || setup[0] > MSB_LOG_TRACE)
-        return fail(err, MSB_ERR_PROTOCOL, "a set-up that is not a log level");
-    log_init("vsock", setup[0], STDERR_FILENO);
-    return 0;
-}
-
 static int run(msb_error **err)
 {
     struct loop *loop;
     struct vsock *vsock;
 
     loop = loop_new(err);
-    if (!loop || read_setup(err) < 0 || cell_mounts(NULL, 0, err) < 0 || cell_die_with(DEVICE_FD_MONITOR, err) < 0 ||
-        cell_confine(allowed, sizeof(allowed) / sizeof(allowed[0]), err) < 0)
+    if (!loop || device_receive_log_level("vsock", err) < 0 || cell_mounts(NULL, 0, err) < 0 ||
+        cell_die_with(DEVICE_FD_MONITOR, err) < 0 || cell_confine(allowed, sizeof(allowed) / sizeof(allowed[0]), err) < 0)
         return -1;
     vsock = vsock_new(loop, DEVICE_FD_FRONTEND, VSOCK_FD_INCOMING, VSOCK_FD_LISTEN, err);
     if (!vsock || device_ready(loop, err) < 0 || loop_run(loop, err) < 0)
@@ -64,11 +49,5 @@ static int run(msb_error **err)
 
 int main(void)
 {
-    msb_error *error = NULL;
-
-    if (run(&error) == 0)
-        return 0;
-    device_failed(error);
-    log_error("%s", msb_error_message(error));
-    return 1;
+    return device_main(run);
 }
