@@ -67,10 +67,14 @@ def a_kernel_panic(t):
     assert b"Attempted to kill init" in done.stderr, done.stderr
 
 
+RESTART, POWER_OFF, HALT = 0x1234567, 0x4321fedc, 0xcdef0123  # reboot(2)
+
+
 @test
-def a_guest_that_resets(t):
-    done = t.host("python3", "-c", "import ctypes; ctypes.CDLL(None).reboot(0x1234567)")
-    expect(done, 125, "the guest ended before its workload did")
+def a_guest_that_resets_powers_off_or_halts(t):
+    for command in RESTART, POWER_OFF, HALT:
+        done = t.host("python3", "-c", f"import ctypes; ctypes.CDLL(None).reboot({command:#x})")
+        expect(done, 125, "the guest ended before its workload did")
 
 
 @test
