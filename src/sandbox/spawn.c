@@ -118,7 +118,9 @@ static _Noreturn void child_main(const struct spawn *spawn, int alive)
     msb_error *error = NULL;
     char byte;
 
-    if (unshare(spawn->host_network ? MADE_BY_ITSELF & ~CLONE_NEWNET : MADE_BY_ITSELF) < 0) {
+    /* The host's name is not for it to know. */
+    if (unshare(spawn->host_network ? MADE_BY_ITSELF & ~CLONE_NEWNET : MADE_BY_ITSELF) < 0 ||
+        sethostname("microsandbox", strlen("microsandbox")) < 0) {
         fail_namespaces(&error);
         child_fail(report, error);
     }

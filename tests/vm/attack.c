@@ -26,6 +26,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/un.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -431,6 +432,13 @@ static int have_many_processes(void)
     return num < limit ? -1 : 0;
 }
 
+static int host_name(void)
+{
+    struct utsname name;
+
+    return uname(&name) < 0 || !strcmp(name.nodename, "microsandbox") ? -1 : 0;
+}
+
 /* The processors are its own processes' to choose, and nobody else's. */
 static int move_other_processes(void)
 {
@@ -591,6 +599,7 @@ static const struct attempt {
 } attempts[] = {
     { "open a file of the host", open_host_file },
     { "open another process's memory", open_proc },
+    { "learn the host's name", host_name },
     { "create a file", create_file },
     { "open the kernel for writing", write_kernel },
     { "make a directory", make_directory },

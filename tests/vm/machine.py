@@ -3,6 +3,7 @@
 import hashlib
 import os
 import random
+import re
 import shutil
 
 from harness import equal, expect, memory_of, need_root, only, skip, test
@@ -43,6 +44,17 @@ def machine_test(kernel, cpus, memory):
 for name in "lean", "cloud":
     for machine in MACHINES:
         machine_test(name, *machine)
+
+
+@test
+def programs_that_look_at_the_machine(t):
+    if not shutil.which("vmstat"):
+        skip("no procps here")
+    said = t.host("sh", "-ec", "ps -o start= $$; vmstat; top -bn1; free; uptime; cat /proc/cpuinfo")
+    expect(said, 0)
+    assert re.match(rb" *\d\d:\d\d:\d\d\n", said.stdout), said.stdout
+    # User-mode Linux would name the host here.
+    assert b"\nhost" not in said.stdout, said.stdout
 
 
 @test
