@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sandbox/choose.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
+
+/* With less the kernel does not come to the point where it could say what is wrong: it ends at once, or never. */
+enum { MEMORY_MIB_MIN = 32 };
 
 static int try_engine(const struct engine *engine, bool named, const struct files *files, const char *kernel,
                       struct engine_vm *vm, msb_error **err)
@@ -25,6 +29,9 @@ const struct engine *choose_engine(const struct files *files, enum msb_engine wa
     const struct engine *named = engine_named(wanted);
     msb_error *last = NULL;
 
+    if (vm->memory_mib < MEMORY_MIB_MIN)
+        return FAIL_NULL(fail(err, MSB_ERR_UNSUPPORTED, "memory_mib %" PRIu32 " is too little for a guest; the least is %d",
+                              vm->memory_mib, MEMORY_MIB_MIN));
     if (named)
         return try_engine(named, true, files, kernel, vm, err) < 0 ? NULL : named;
     for (size_t i = 0; engines[i]; i++) {

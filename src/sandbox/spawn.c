@@ -146,7 +146,7 @@ static int write_proc(pid_t pid, const char *name, const char *text, msb_error *
     snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
     fd = open(path, O_WRONLY | O_CLOEXEC);
     if (fd < 0 || write(fd, text, strlen(text)) < 0)
-        return fail_errno(err, "write `%s` to `%s`", text, path);
+        return fail_errno(err, "write `%s`", path);
     return 0;
 }
 
