@@ -41,7 +41,7 @@ int device_receive_setup(unsigned char **data, size_t *size, msb_error **err)
 int device_receive_log_level(const char *role, msb_error **err)
 {
     _cleanup_free_ unsigned char *setup = NULL;
-    size_t size;
+    size_t size = 0;
 
     if (device_receive_setup(&setup, &size, err) < 0)
         return -1;
