@@ -53,6 +53,12 @@ def the_least_memory(t):
 
 
 @test
+@only("uml")
+def the_most_memory(t):
+    expect(t.host("-m", "401g", "true"), 125, "memory_mib 410624: the uml engine's guests have at most 409600")
+
+
+@test
 def programs_that_look_at_the_machine(t):
     if not shutil.which("vmstat"):
         skip("no procps here")

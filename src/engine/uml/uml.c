@@ -33,6 +33,9 @@
 
 enum { ARGUMENTS_MAX = 32, ARGUMENT_SIZE = 128 };
 
+/* Its page tables have three levels, which reach 512 GiB, and what is not memory lies there too. */
+enum { MEMORY_MIB_MAX = 400 << 10 };
+
 static int uml_probe(msb_error **err)
 {
     (void)err;
@@ -44,6 +47,9 @@ static int uml_check(const struct engine_vm *vm, msb_error **err)
     if (vm->num_vcpus > 1)
         return fail(err, MSB_ERR_UNSUPPORTED, "num_vcpus %u: the uml engine has one vCPU; the kvm and qemu engines have more",
                     vm->num_vcpus);
+    if (vm->memory_mib > MEMORY_MIB_MAX)
+        return fail(err, MSB_ERR_UNSUPPORTED, "memory_mib %u: the uml engine's guests have at most %d", vm->memory_mib,
+                    MEMORY_MIB_MAX);
     if (vm->nested)
         return fail(err, MSB_ERR_UNSUPPORTED, "nested: the uml engine has no virtualization to give to its guest; qemu has");
     return 0;
