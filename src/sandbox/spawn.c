@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The child makes its namespaces, and waits for one byte from the parent, which meanwhile writes the child's id maps
- * (user_namespaces(7)): before that it has no identity in its namespace and must do nothing with files. A change of user clears the parent-death signal (prctl(2)), so that it is set after
- * that; a parent that ended even earlier shows by its end of the report descriptor, which is then closed.
+ * (user_namespaces(7)): before that it has no identity in its namespace and must do nothing with files. A change of user clears the
+ * parent-death signal (prctl(2)), so that it is set after that; a parent that ended even earlier shows by its end of the report
+ * descriptor, which is then closed.
  */
 #include "sandbox/spawn.h"
 #include "util/cell.h"

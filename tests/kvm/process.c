@@ -584,12 +584,21 @@ static void test_any_registers(void **state)
     }
 }
 
+/* Takes what the guest says first, once it does. */
+static void expect_up(struct engine_process *process)
+{
+    struct pollfd console = { .fd = process->console, .events = POLLIN };
+    char line[8];
+
+    assert_int_equal(poll(&console, 1, TIMEOUT_MS), 1);
+    assert_int_equal(read(process->console, line, sizeof(line)), 3);
+}
+
 /* The device process ends under a running guest: that is for the monitor to see. The guest goes on. */
 static void test_device_gone(void **state)
 {
     struct engine_process process;
     struct guest guest = { 0 };
-    char line[8];
 
     (void)state;
     need_kvm();
@@ -598,7 +607,7 @@ static void test_device_gone(void **state)
     say(&guest, "up\n");
     guest_halt_forever(&guest);
     start_engine(&process, &(struct start){ .guest = &guest, .with_platform = true });
-    assert_int_equal(read(process.console, line, sizeof(line)), 3);
+    expect_up(&process);
     end_platform(&process);
     assert_false(has_ended(&process.child, 50));
     close(process.report);
@@ -613,7 +622,6 @@ static void test_device_late(void **state)
     struct engine_process process;
     struct guest guest = { 0 };
     int devices[2];
-    char line[8];
 
     (void)state;
     need_kvm();
@@ -622,7 +630,7 @@ static void test_device_late(void **state)
     guest_load(&guest, DEVICE(VIRTIO_MMIO_STATUS));
     guest_reset(&guest);
     start_engine(&process, &(struct start){ .guest = &guest, .silent_devices = devices });
-    assert_int_equal(read(process.console, line, sizeof(line)), 3);
+    expect_up(&process);
     assert_false(has_ended(&process.child, 50));
     close(devices[0]);
     close(devices[1]);

@@ -73,8 +73,8 @@ def programs_that_look_at_the_machine(t):
 def the_image_of_a_file_system_can_be_mounted(t):
     if not shutil.which("mkfs.ext4"):
         skip("no mkfs.ext4 here")
-    equal(t.output("sh", "-ec", "cd /tmp; truncate -s 8M image; mkfs.ext4 -q image; mkdir at; mount -o loop image at; echo kept >at/file; umount at; "
-                   "mount -o loop,ro image at; cat at/file"), b"kept\n")
+    equal(t.output("sh", "-ec", "cd /tmp; truncate -s 8M image; mkfs.ext4 -q image; mkdir at; mount -o loop image at; "
+                   "echo kept >at/file; umount at; mount -o loop,ro image at; cat at/file"), b"kept\n")
 
 
 @test
