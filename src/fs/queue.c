@@ -3,21 +3,18 @@
 
 #include "util/cleanup.h"
 #include "util/log.h"
+#include "util/look.h"
 
-#include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <time.h>
 
 enum {
-    LOOK_FOR = 80000, /* nanoseconds */
+    LOOK_FOR_NS = 80000,
     LOOKS_PER_CLOCK = 16,
-    QUICK_NEEDED_MAX = 1 << 10,
-    FOUND_FOR_LESS = 32,
 };
 
 struct queue {
@@ -25,8 +22,8 @@ struct queue {
     struct pool *pool, *waiters;
     struct virtqueue *virtqueue;
     pthread_t thread;
-    unsigned quick, quick_needed; /* requests that came within LOOK_FOR of our wait, in a row, and how many make us look */
-    unsigned found;               /* how often looking was right */
+    bool answers; /* to requests, so that the guest may be waiting */
+    struct look look;
     bool ending;
     int epoll, stop; /* the thread waits for kicks, and for an eventfd that ends it */
 
@@ -120,28 +117,15 @@ static struct job *serve(struct queue *queue, struct job *job)
     return job;
 }
 
-static uint64_t now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000U + (uint64_t)t.tv_nsec;
-}
-
-/* Takes the next chain.
- *
- * A guest that waits for each answer before it asks again asks again within microseconds, which is less than it takes to be put to
- * sleep and woken up. So, when it was that quick lately, the thread looks for a moment before it sleeps, and the guest need not
- * kick. That is only good while a processor is free for it: each time it looked in vain, it has to see twice as many quick requests
- * before it looks again, and when that goes well, half as many. */
+/* Takes the next chain. While the thread looks, the guest need not kick. */
 static bool next_chain(struct queue *queue, struct job *job)
 {
     int taken = virtqueue_pop(queue->virtqueue, &job->chain);
     uint64_t end;
 
-    if (taken != 0 || queue->quick < queue->quick_needed)
+    if (taken != 0 || !queue->answers || !look_pays(&queue->look))
         return taken > 0;
-    end = now() + LOOK_FOR;
+    end = look_now() + LOOK_FOR_NS;
     do {
         for (unsigned i = 0; i < LOOKS_PER_CLOCK && taken == 0; i++) {
             __builtin_ia32_pause();
@@ -150,14 +134,8 @@ static bool next_chain(struct queue *queue, struct job *job)
         /* Whoever else wants this processor goes first: it may be the guest itself. */
         if (taken == 0)
             sched_yield();
-    } while (taken == 0 && now() < end);
-    if (taken > 0 && ++queue->found % FOUND_FOR_LESS == 0 && queue->quick_needed > 1)
-        queue->quick_needed /= 2;
-    if (taken == 0) {
-        queue->quick = 0;
-        if (queue->quick_needed < QUICK_NEEDED_MAX)
-            queue->quick_needed *= 2;
-    }
+    } while (taken == 0 && look_now() < end);
+    look_done(&queue->look, taken > 0);
     return taken > 0;
 }
 
@@ -165,13 +143,13 @@ static bool next_chain(struct queue *queue, struct job *job)
 static bool wait_for_kick(struct queue *queue)
 {
     struct epoll_event events[2];
-    uint64_t begin = now();
+    uint64_t begin = look_now();
     int n;
 
     do
         n = epoll_wait(queue->epoll, events, 2, -1);
     while (n < 0 && errno == EINTR);
-    queue->quick = now() - begin < LOOK_FOR ? queue->quick + 1 : 0;
+    look_slept(&queue->look, look_now() - begin);
     for (int i = 0; i < n; i++)
         if (events[i].data.fd == queue->stop)
             return false;
@@ -229,7 +207,7 @@ struct queue *queue_new(struct fs *fs, struct pool *pool, struct pool *waiters, 
     if (!queue)
         return FAIL_NULL(fail(err, MSB_ERR_NO_MEMORY, "out of memory"));
     *queue = (struct queue){
-        .fs = fs, .pool = pool, .waiters = waiters, .virtqueue = virtqueue, .quick_needed = answers ? 1 : UINT_MAX
+        .fs = fs, .pool = pool, .waiters = waiters, .virtqueue = virtqueue, .answers = answers, .look = LOOK_INIT(LOOK_FOR_NS)
     };
     pthread_mutex_init(&queue->lock, NULL);
     pthread_cond_init(&queue->idle, NULL);

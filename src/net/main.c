@@ -19,7 +19,8 @@
 #include <unistd.h>
 
 enum {
-    FDS_MAX = 1024, /* open at a time: so many flows to the outside, less a few that the process itself needs */
+    LOOK_FOR_NS = 200000, /* what a guest and a peer on this host take for a step of a conversation, even an emulated one */
+    FDS_MAX = 1024,       /* open at a time: so many flows to the outside, less a few that the process itself needs */
 };
 
 /* What the process does when it is confined. */
@@ -28,6 +29,7 @@ static const struct cell_syscall allowed[] = {
     CELL_ALLOW(epoll_wait),
     CELL_ALLOW(epoll_pwait),
     CELL_ALLOW(epoll_ctl),
+    CELL_ALLOW(sched_yield),
     CELL_ALLOW(timerfd_create),
     CELL_ALLOW(timerfd_settime),
     CELL_ALLOW(clock_gettime), /* where the vDSO cannot answer */
@@ -136,8 +138,10 @@ static int run(msb_error **err)
     }
     if (result == 0)
         loop = loop_new(err);
-    if (loop)
+    if (loop) {
+        loop_look(loop, LOOK_FOR_NS);
         bridge = bridge_new(loop, &setup, FDS_MAX, err);
+    }
     if (!bridge || enter_cell(bridge, &setup, err) < 0 || bridge_start(bridge, DEVICE_FD_FRONTEND, err) < 0 ||
         device_ready(loop, err) < 0)
         result = -1;

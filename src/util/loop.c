@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "util/loop.h"
 
+#include "util/look.h"
+
+#include <sched.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -24,6 +27,8 @@ struct loop {
     int epoll_fd;
     bool quit;
     bool dispatching;
+    bool looks;
+    struct look look;
     struct loop_source *removed;
 };
 
@@ -146,12 +151,50 @@ static void dispatch(struct loop_source *source, uint32_t events)
     source->callback(source, -1, events, source->data);
 }
 
+void loop_look(struct loop *loop, uint64_t nanoseconds)
+{
+    loop->looks = true;
+    loop->look = LOOK_INIT(nanoseconds);
+}
+
+/* As epoll_wait(), without a sleep. */
+static int look(struct loop *loop, struct epoll_event *events)
+{
+    uint64_t end = look_now() + loop->look.nanoseconds;
+    int n = epoll_wait(loop->epoll_fd, events, EVENTS_PER_WAIT, 0);
+
+    while (n == 0 && look_now() < end) {
+        /* Whoever else wants this processor goes first: it may be who is waited for. */
+        sched_yield();
+        n = epoll_wait(loop->epoll_fd, events, EVENTS_PER_WAIT, 0);
+    }
+    look_done(&loop->look, n > 0);
+    return n;
+}
+
+static int wait(struct loop *loop, struct epoll_event *events)
+{
+    uint64_t begin;
+    int n = 0;
+
+    if (!loop->looks)
+        return epoll_wait(loop->epoll_fd, events, EVENTS_PER_WAIT, -1);
+    if (look_pays(&loop->look))
+        n = look(loop, events);
+    if (n != 0)
+        return n;
+    begin = look_now();
+    n = epoll_wait(loop->epoll_fd, events, EVENTS_PER_WAIT, -1);
+    look_slept(&loop->look, look_now() - begin);
+    return n;
+}
+
 int loop_run(struct loop *loop, msb_error **err)
 {
     loop->quit = false;
     while (!loop->quit) {
         struct epoll_event events[EVENTS_PER_WAIT];
-        int n = epoll_wait(loop->epoll_fd, events, EVENTS_PER_WAIT, -1);
+        int n = wait(loop, events);
 
         if (n < 0 && errno != EINTR)
             return fail_errno(err, "wait for events");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The event loop of every single-threaded process here: epoll, callbacks, and timers as timerfds. Nothing polls or sleeps.
+ * The event loop of every single-threaded process here: epoll, callbacks, and timers as timerfds.
  * One loop belongs to one thread.
  */
 #ifndef MSB_UTIL_LOOP_H
@@ -30,6 +30,9 @@ void loop_remove(struct loop_source *source);
 
 /* A one-shot timer, in nanoseconds from now; the callback's fd is -1. Removed with loop_remove(), also after it fired. */
 struct loop_source *loop_timer(struct loop *loop, uint64_t nanoseconds, loop_callback *callback, void *data, msb_error **err);
+
+/* Makes the loop look for events for so long before it sleeps, when they came quickly lately (util/look.h). */
+void loop_look(struct loop *loop, uint64_t nanoseconds);
 
 /* Runs until loop_quit(). Returns 0, or -1 when epoll itself failed. */
 int loop_run(struct loop *loop, msb_error **err);
