@@ -132,20 +132,35 @@ static int add_default_route(int fd, int index, uint8_t family, const uint8_t *g
     return perform(fd, &request, family == AF_INET ? "set the IPv4 gateway" : "set the IPv6 gateway", err);
 }
 
-/* Without it the interface takes no part in IPv6's own configuration: no waiting, no addresses but ours. */
+static void set(int proc_fd, const char *path, const char *value)
+{
+    _cleanup_fd_ int fd = openat(proc_fd, path, O_WRONLY | O_CLOEXEC);
+
+    if (fd >= 0)
+        (void)!write(fd, value, strlen(value)); /* what a kernel has not, it does not need */
+}
+
+/* The interface takes no part in IPv6's own configuration: no waiting, no addresses but ours. */
 static void quiet_ipv6(int proc_fd, const char *interface)
 {
     static const char *const settings[] = { "accept_dad", "accept_ra" };
 
     for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
         char path[96];
-        _cleanup_fd_ int fd = -1;
 
         snprintf(path, sizeof(path), "sys/net/ipv6/conf/%s/%s", interface, settings[i]);
-        fd = openat(proc_fd, path, O_WRONLY | O_CLOEXEC);
-        if (fd >= 0 && write(fd, "0", 1) < 0)
-            return;
+        set(proc_fd, path, "0");
     }
+}
+
+/*
+ * Who waits at a socket looks for 50 us itself whether something has come (socket(7), SO_BUSY_POLL; the value is the one that the
+ * kernel's documentation of net.core.busy_read recommends): an interrupt takes a virtual machine longer than the answer takes to come.
+ */
+static void look_before_sleep(int proc_fd)
+{
+    set(proc_fd, "sys/net/core/busy_read", "50");
+    set(proc_fd, "sys/net/core/busy_poll", "50");
 }
 
 static bool is_zero(const uint8_t *bytes, size_t size)
@@ -203,6 +218,7 @@ int network_set_up(const struct guest_network *network, int proc_fd, struct cont
     if (index < 0)
         return fail(err, MSB_ERR_NOT_FOUND, "the guest has no network interface: is virtio_net in its kernel?");
     quiet_ipv6(proc_fd, name);
+    look_before_sleep(proc_fd);
     if (bring_up(fd, index, network->mtu, "bring the network interface up", err) < 0 ||
         add_address(fd, index, AF_INET, network->ipv4, network->ipv4_bits, err) < 0)
         return -1;

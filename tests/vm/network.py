@@ -57,3 +57,9 @@ def any_free_port(t):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
         connection.request("GET", "/")
         assert b"doc" in connection.getresponse().read()
+
+
+@test
+def who_waits_looks_first(t):
+    """It is what makes round trips quick (bench/net)."""
+    equal(t.output("--scope", "public", "cat", "/proc/sys/net/core/busy_read", "/proc/sys/net/core/busy_poll").split(), [b"50", b"50"])
