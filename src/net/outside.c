@@ -12,12 +12,17 @@
  * Listening sockets are the monitor's. libslirp makes its own, so for each one it is let make one, at no particular port, and then the
  * monitor's is put in its place under the same number (dup2).
  *
+ * A connection that both ends have closed is reset, as if the guest did it, for libslirp to forget it (closing.h). What the guest sent may still
+ * wait for a slow reader then, of which nothing is seen but that libslirp would write to some socket; as long as there is one such, nobody
+ * is reset.
+ *
  * libslirp learns the guest's MAC addresses from one ARP reply and two neighbour advertisements that are made here; nothing that the
  * guest says changes them.
  */
 #include "net/outside.h"
 
 #include "net/checksum.h"
+#include "net/closing.h"
 #include "net/net.h"
 #include "net/reply.h"
 #include "util/cleanup.h"
@@ -65,6 +70,8 @@ struct outside {
     struct watch *watches; /* by descriptor */
     unsigned max_fds, end; /* of the array; of what is in use */
     unsigned num_open;
+    bool is_writing; /* libslirp has something to write that it could not, or is connecting */
+    struct closing closing;
 };
 
 static int64_t now_ns(void *opaque)
@@ -152,6 +159,7 @@ static int add_poll(int fd, int events, void *opaque)
         return -1;
     watch->round = o->round;
     watch->wanted = to_epoll(events);
+    o->is_writing |= (watch->wanted & EPOLLOUT) != 0;
     /* What is read goes to the guest. */
     if (o->handler->congested(o->data))
         watch->wanted &= ~(uint32_t)(EPOLLIN | EPOLLPRI);
@@ -181,12 +189,46 @@ static void set_timer(struct outside *o, uint32_t timeout_ms)
     o->timer_at = at;
 }
 
-void outside_update(struct outside *o)
+static void address_from_guest(const struct outside *o, uint8_t *frame)
+{
+    memcpy(frame, &o->own->gateway_mac, ETH_ALEN);
+    memcpy(frame + ETH_ALEN, &o->own->mac, ETH_ALEN);
+}
+
+/* Who is to be watched for what, in a new round. */
+static uint32_t ask_whom_to_watch(struct outside *o)
 {
     uint32_t timeout = UINT32_MAX;
 
     o->round++;
+    o->is_writing = false;
     slirp_pollfds_fill(o->slirp, &timeout, add_poll, o);
+    return timeout;
+}
+
+/* Whether there was one. */
+static bool reset_closed(struct outside *o)
+{
+    struct closing_connection c;
+    bool any = false;
+
+    while (closing_take(&o->closing, &c)) {
+        uint8_t frame[RESET_SIZE_MAX];
+        size_t size = write_reset(o->own, &c.guest, c.guest_port, &c.outside, c.outside_port, c.guest_end, frame);
+
+        address_from_guest(o, frame);
+        slirp_input(o->slirp, frame, (int)size);
+        any = true;
+    }
+    return any;
+}
+
+void outside_update(struct outside *o)
+{
+    uint32_t timeout = ask_whom_to_watch(o);
+
+    if (!o->is_writing && reset_closed(o))
+        timeout = ask_whom_to_watch(o);
     for (unsigned fd = 0; fd < o->end; fd++) {
         struct watch *watch = &o->watches[fd];
 
@@ -241,7 +283,10 @@ static void timer_fired(struct loop_source *source, int fd, uint32_t events, voi
 static ssize_t send_packet(const void *frame, size_t size, void *opaque)
 {
     struct outside *o = opaque;
+    struct packet p;
 
+    if (packet_parse(frame, size, &p) == REASON_NONE)
+        closing_from_outside(&o->closing, &p);
     o->handler->frame(o->data, frame, size);
     return (ssize_t)size;
 }
@@ -309,6 +354,7 @@ void outside_send(struct outside *o, uint8_t *frame, const struct packet *p)
     int64_t now = now_ns(NULL) / NS_PER_MS;
     size_t begin = 0;
 
+    closing_from_guest(&o->closing, p);
     if (p->source.version == 6 && p->upper > ETH_HLEN + sizeof(struct ip6_hdr))
         begin = strip_extensions(frame, p);
     /* libslirp's clock stands still between polls, and sockets live by it. */
@@ -351,8 +397,7 @@ static void teach_ip6(struct outside *o, const struct in6_addr *ip6)
     advert.nd_na_type = ND_NEIGHBOR_ADVERT;
     advert.nd_na_cksum = checksum_finish(checksum_add(sum, &advert, sizeof(advert)));
     memcpy(frame + at, &advert, sizeof(advert));
-    memcpy(frame, &o->own->gateway_mac, ETH_ALEN);
-    memcpy(frame + ETH_ALEN, &o->own->mac, ETH_ALEN);
+    address_from_guest(o, frame);
     slirp_input(o->slirp, frame, sizeof(frame));
 }
 

@@ -87,11 +87,36 @@ static void set_checksum(const struct ip_address *source, const struct ip_addres
 
 /* ---- Refusals ------------------------------------------------------------------------------------------------------------ */
 
+/* A segment without data. */
+static size_t write_tcp(const struct addresses *own, const struct ip_address *source, const struct ip_address *destination,
+                        const struct tcphdr *tcp, uint8_t *frame)
+{
+    size_t at = write_headers(own, source, destination, IPPROTO_TCP, sizeof(*tcp), frame);
+
+    memcpy(frame + at, tcp, sizeof(*tcp));
+    set_checksum(source, destination, IPPROTO_TCP, frame + at, sizeof(*tcp), offsetof(struct tcphdr, th_sum));
+    return at + sizeof(*tcp);
+}
+
+size_t write_reset(const struct addresses *own, const struct ip_address *source, uint16_t source_port,
+                   const struct ip_address *destination, uint16_t destination_port, uint32_t sequence,
+                   uint8_t frame[RESET_SIZE_MAX])
+{
+    const struct tcphdr reset = {
+        .th_sport = htons(source_port),
+        .th_dport = htons(destination_port),
+        .th_seq = htonl(sequence),
+        .th_off = sizeof(reset) / 4,
+        .th_flags = TH_RST,
+    };
+
+    return write_tcp(own, source, destination, &reset, frame);
+}
+
 /* RFC 9293, section 3.10.7.1. */
 static size_t reply_reset(const struct addresses *own, const struct packet *p, uint8_t *frame)
 {
     struct tcphdr tcp, reset = { .th_off = sizeof(reset) / 4 };
-    size_t at;
 
     memcpy(&tcp, p->frame + p->upper, sizeof(tcp));
     if (tcp.th_flags & TH_RST)
@@ -108,10 +133,7 @@ static size_t reply_reset(const struct addresses *own, const struct packet *p, u
         reset.th_ack = htonl(ntohl(tcp.th_seq) + (uint32_t)length);
         reset.th_flags |= TH_ACK;
     }
-    at = write_headers(own, &p->destination, &p->source, IPPROTO_TCP, sizeof(reset), frame);
-    memcpy(frame + at, &reset, sizeof(reset));
-    set_checksum(&p->destination, &p->source, IPPROTO_TCP, frame + at, sizeof(reset), offsetof(struct tcphdr, th_sum));
-    return at + sizeof(reset);
+    return write_tcp(own, &p->destination, &p->source, &reset, frame);
 }
 
 static size_t reply_unreachable(const struct addresses *own, const struct packet *p, uint8_t *frame)

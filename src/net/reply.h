@@ -22,4 +22,10 @@ size_t reply_neighbour(const struct addresses *own, const struct packet *packet,
 size_t write_headers(const struct addresses *own, const struct ip_address *source, const struct ip_address *destination,
                      uint8_t protocol, size_t size, uint8_t *frame);
 
+/* A reset from `source` to `destination`, with the sequence number that is next. Its size. */
+enum { RESET_SIZE_MAX = 14 + 40 + 20 };
+size_t write_reset(const struct addresses *own, const struct ip_address *source, uint16_t source_port,
+                   const struct ip_address *destination, uint16_t destination_port, uint32_t sequence,
+                   uint8_t frame[RESET_SIZE_MAX]);
+
 #endif

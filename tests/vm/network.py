@@ -2,11 +2,16 @@
 """That a network card comes to the guest, and is one of the VM's processes. What passes through it has tests of its own (net)."""
 import http.client
 import socket
+import time
 
 from harness import children, equal, expect, kill, test, wait_gone
 
 SERVER = "import http.server, sys; s = http.server.HTTPServer(('', 80), http.server.SimpleHTTPRequestHandler); " \
          "print('up', flush=True); s.serve_forever()"
+# Says as much as it was asked for when the client has said all, and closes after it.
+SAYS_MUCH = "import socket; s = socket.create_server(('', 80), backlog=100); print('up', flush=True)\n" \
+            "while True:\n c = s.accept()[0]\n asked = b''\n while part := c.recv(100): asked += part\n" \
+            " c.sendall(bytes(int(asked))); c.close()"
 
 
 def free_port():
@@ -63,3 +68,36 @@ def any_free_port(t):
 def who_waits_looks_first(t):
     """It is what makes round trips quick (bench/net)."""
     equal(t.output("--scope", "public", "cat", "/proc/sys/net/core/busy_read", "/proc/sys/net/core/busy_poll").split(), [b"50", b"50"])
+
+
+def ask(port, size):
+    """What comes back for it, and how much of it, piece by piece."""
+    with socket.socket() as connection:
+        connection.settimeout(5)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        connection.connect(("127.0.0.1", port))
+        connection.sendall(str(size).encode())
+        connection.shutdown(socket.SHUT_WR)
+        while part := connection.recv(1 << 16):
+            yield len(part)
+
+
+@test
+def many_short_connections(t):
+    """One after another more than may be open at a time, which the outside closes first."""
+    port = free_port()
+    with t.running("--rootfs", "host", "-p", f"{port}:80", "python3", "-c", SAYS_MUCH):
+        for _ in range(1200):
+            equal(sum(ask(port, 1)), 1)
+
+
+@test
+def a_slow_reader(t):
+    """What the guest has said before it closed arrives, though at some of these sizes the net process still holds the rest of it then."""
+    port = free_port()
+    with t.running("--rootfs", "host", "-p", f"{port}:80", "python3", "-c", SAYS_MUCH):
+        for size in range(1 << 20, 5 << 20, 100000):
+            parts = ask(port, size)
+            first = next(parts)
+            time.sleep(0.05)
+            equal(first + sum(parts), size)
