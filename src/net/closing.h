@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * TCP connections that both ends have closed. libslirp keeps those that the outside closed first for ten seconds more, with their
- * descriptors (TIME-WAIT, RFC 9293, section 3.3.2), for segments that might still be on their way. On this wire none is, and a server in the
- * guest would soon have used up what it may have open. So they are seen here, and can be reset then.
+ * descriptors (TIME-WAIT, RFC 9293, section 3.3.2), for segments that might still be on their way. On this wire none is, and a server
+ * in the guest would soon have used up what it may have open. So they are seen here, and can be reset then.
  *
  * What is missed here, since the table has a fixed size, goes the long way.
  */

@@ -12,9 +12,9 @@
  * Listening sockets are the monitor's. libslirp makes its own, so for each one it is let make one, at no particular port, and then the
  * monitor's is put in its place under the same number (dup2).
  *
- * A connection that both ends have closed is reset, as if the guest did it, for libslirp to forget it (closing.h). What the guest sent may still
- * wait for a slow reader then, of which nothing is seen but that libslirp would write to some socket; as long as there is one such, nobody
- * is reset.
+ * A connection that both ends have closed is reset, as if the guest did it, for libslirp to forget it (closing.h). What the guest
+ * sent may still wait for a slow reader then, of which nothing is seen but that libslirp would write to some socket, or is connecting
+ * one; as long as there is one such, nobody is reset.
  *
  * libslirp learns the guest's MAC addresses from one ARP reply and two neighbour advertisements that are made here; nothing that the
  * guest says changes them.

@@ -141,6 +141,19 @@ static void test_guest_first(void **state)
     free(closing);
 }
 
+/* An acknowledgement of what is no end yet, though the number is that of none. */
+static void test_not_ended(void **state)
+{
+    struct closing *closing = calloc(1, sizeof(*closing));
+
+    (void)state;
+    outside(closing, TH_FIN | TH_ACK, OUTSIDE, UINT32_MAX);
+    outside(closing, TH_ACK, OUTSIDE + 1, 0);
+    guest(closing, TH_ACK, 0, OUTSIDE + 1);
+    nothing_is_done(closing);
+    free(closing);
+}
+
 static void test_reset_or_reused(void **state)
 {
     struct closing *closing = calloc(1, sizeof(*closing));
@@ -191,8 +204,8 @@ static void test_many(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_in_turn),         cmocka_unit_test(test_at_once), cmocka_unit_test(test_guest_first),
-        cmocka_unit_test(test_reset_or_reused), cmocka_unit_test(test_many),
+        cmocka_unit_test(test_in_turn),   cmocka_unit_test(test_at_once),         cmocka_unit_test(test_guest_first),
+        cmocka_unit_test(test_not_ended), cmocka_unit_test(test_reset_or_reused), cmocka_unit_test(test_many),
     };
 
     return cmocka_run_group_tests_name("net-closing", tests, NULL, NULL);
