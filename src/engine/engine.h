@@ -26,7 +26,8 @@ struct engine_device {
     int socket;          /* connected to the device process; becomes the engine's */
     const char *tag;     /* DEVICE_FS: the mount tag, "root" or "shares" */
     unsigned num_queues; /* DEVICE_FS: request queues beside the high-priority one */
-    uint8_t mac[6];      /* DEVICE_NET */
+    uint8_t mac[6];      /* DEVICE_NET, and the MTU in bytes */
+    uint16_t mtu;
 };
 
 struct engine_vm {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The loopback interface takes one ioctl (netdevice(7)). All else goes to the kernel in one rtnetlink socket, one request after another,
- * each with its acknowledgement (rtnetlink(7)).
+ * An interface is brought up by an ioctl (netdevice(7)), for which a guest under emulation has less code to translate. Addresses and
+ * routes go to the kernel in one rtnetlink socket, one request after another (rtnetlink(7)).
  * IPv6 may be missing from a kernel; what it refuses of it is told and passed over.
  */
 #include "guest/network.h"
@@ -37,7 +37,7 @@ static struct request request_of(uint16_t type, uint16_t flags, const void *fixe
         .header = {
             .nlmsg_len = (uint32_t)NLMSG_LENGTH(NLMSG_ALIGN(size)),
             .nlmsg_type = type,
-            .nlmsg_flags = (uint16_t)(NLM_F_REQUEST | NLM_F_ACK | flags),
+            .nlmsg_flags = (uint16_t)(NLM_F_REQUEST | flags),
         },
     };
 
@@ -56,6 +56,7 @@ static void add_attribute(struct request *request, uint16_t type, const void *da
     request->header.nlmsg_len += (uint32_t)RTA_SPACE(size);
 }
 
+/* The kernel serves a request before send() returns, and answers only what fails (netlink(7), NLM_F_ACK). */
 static int perform(int fd, const struct request *request, const char *what, msb_error **err)
 {
     uint8_t reply[REPLY_MAX] __attribute__((aligned(NLMSG_ALIGNTO)));
@@ -65,22 +66,24 @@ static int perform(int fd, const struct request *request, const char *what, msb_
 
     if (send(fd, request, request->header.nlmsg_len, 0) < 0)
         return fail_errno(err, "%s", what);
-    n = recv(fd, reply, sizeof(reply), 0);
+    n = recv(fd, reply, sizeof(reply), MSG_DONTWAIT);
+    if (n < 0 && errno == EAGAIN)
+        return 0;
     if (n < (ssize_t)NLMSG_LENGTH(sizeof(*answer)) || header->nlmsg_type != NLMSG_ERROR)
-        return fail(err, MSB_ERR_SYSTEM, "%s: the kernel did not answer", what);
+        return fail(err, MSB_ERR_SYSTEM, "%s: the kernel's answer is not one", what);
     errno = -answer->error;
-    return answer->error ? fail_errno(err, "%s", what) : 0;
+    return fail_errno(err, "%s", what);
 }
 
-static int bring_up(int fd, int index, uint16_t mtu, const char *what, msb_error **err)
+static int bring_up(int fd, const char *name, msb_error **err)
 {
-    struct ifinfomsg link = { .ifi_family = AF_UNSPEC, .ifi_index = index, .ifi_flags = IFF_UP, .ifi_change = IFF_UP };
-    struct request request = request_of(RTM_NEWLINK, 0, &link, sizeof(link));
-    uint32_t bytes = mtu;
+    struct ifreq request = { 0 };
 
-    if (mtu)
-        add_attribute(&request, IFLA_MTU, &bytes, sizeof(bytes));
-    return perform(fd, &request, what, err);
+    snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
+    if (ioctl(fd, SIOCGIFFLAGS, &request) < 0)
+        return fail_errno(err, "look at the network interface %s", name);
+    request.ifr_flags |= IFF_UP;
+    return ioctl(fd, SIOCSIFFLAGS, &request) < 0 ? fail_errno(err, "bring the network interface %s up", name) : 0;
 }
 
 static size_t address_size(uint8_t family)
@@ -200,27 +203,27 @@ static int set_up_ipv6(int fd, int index, const struct guest_network *network, m
 
 int network_set_up(const struct guest_network *network, int proc_fd, struct control *control, msb_error **err)
 {
-    struct ifreq loopback = { .ifr_name = "lo", .ifr_flags = IFF_UP };
     _cleanup_fd_ int ioctl_fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    _cleanup_fd_ int fd = -1;
     char name[IF_NAMESIZE];
     msb_error *fault = NULL;
-    int index;
+    int fd, index;
 
-    if (ioctl_fd < 0 || ioctl(ioctl_fd, SIOCSIFFLAGS, &loopback) < 0)
-        return fail_errno(err, "bring the loopback interface up");
+    if (ioctl_fd < 0)
+        return fail_errno(err, "open a socket to set the network up");
+    if (bring_up(ioctl_fd, "lo", err) < 0)
+        return -1;
     if (!network->present)
         return 0;
+    /* It stays open: the first one that is closed has the kernel shrink its table of such sockets, and a start takes longer for it. */
     fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
     if (fd < 0)
-        return fail_errno(err, "open a socket to set the network up");
+        return fail_errno(err, "open a netlink socket to set the network up");
     index = find_interface(ioctl_fd, network->mac, name);
     if (index < 0)
         return fail(err, MSB_ERR_NOT_FOUND, "the guest has no network interface: is virtio_net in its kernel?");
     quiet_ipv6(proc_fd, name);
     look_before_sleep(proc_fd);
-    if (bring_up(fd, index, network->mtu, "bring the network interface up", err) < 0 ||
-        add_address(fd, index, AF_INET, network->ipv4, network->ipv4_bits, err) < 0)
+    if (bring_up(ioctl_fd, name, err) < 0 || add_address(fd, index, AF_INET, network->ipv4, network->ipv4_bits, err) < 0)
         return -1;
     if (!is_zero(network->ipv4_gateway, sizeof(network->ipv4_gateway)) &&
         add_default_route(fd, index, AF_INET, network->ipv4_gateway, err) < 0)

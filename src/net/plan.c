@@ -140,7 +140,6 @@ static int set_guest(const struct net_setup *setup, struct guest_network *guest,
     memcpy(guest->ipv6, &a.ip6, sizeof(guest->ipv6));
     memcpy(guest->ipv6_gateway, &a.gateway_link_local, sizeof(guest->ipv6_gateway));
     guest->ipv6_bits = setup->subnet_bits == 32 ? 128 : PREFIX6_BITS;
-    guest->mtu = NET_MTU;
     return set_names(setup, &a, guest, err);
 }
 

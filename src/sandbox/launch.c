@@ -183,6 +183,7 @@ static int start_net(struct launcher *launcher, struct launched *launched, msb_e
     _cleanup_free_ char *runtime = NULL;
     struct device_start start = { .role = "net", .name = "the net device" };
     struct writer w = { 0 };
+    struct engine_device *device;
     int frontend;
 
     if (!net_plan_is_wanted(launcher->spec))
@@ -203,7 +204,9 @@ static int start_net(struct launcher *launcher, struct launched *launched, msb_e
     if (frontend < 0)
         return -1;
     net_plan_close_ports(plan);
-    memcpy(add_device(launcher, DEVICE_NET, frontend)->mac, plan->guest.mac, sizeof(plan->guest.mac));
+    device = add_device(launcher, DEVICE_NET, frontend);
+    memcpy(device->mac, plan->guest.mac, sizeof(device->mac));
+    device->mtu = NET_MTU;
     return 0;
 }
 

@@ -39,7 +39,6 @@ static void encode_network(struct writer *w, const struct guest_network *network
     put_raw(w, network->ipv6, sizeof(network->ipv6));
     put_raw(w, network->ipv6_gateway, sizeof(network->ipv6_gateway));
     put_u8(w, network->ipv6_bits);
-    put_u16(w, network->mtu);
     put_strings(w, network->resolvers, network->num_resolvers);
     put_strings(w, network->hosts, network->num_hosts);
 }
@@ -56,7 +55,6 @@ static void decode_network(struct reader *r, struct guest_network *network)
     get_fixed(r, network->ipv6, sizeof(network->ipv6));
     get_fixed(r, network->ipv6_gateway, sizeof(network->ipv6_gateway));
     network->ipv6_bits = get_u8(r);
-    network->mtu = get_u16(r);
     network->resolvers = get_strings(r, GUEST_RESOLVERS_MAX, &network->num_resolvers);
     network->hosts = get_strings(r, GUEST_HOSTS_MAX, &network->num_hosts);
     if (network->ipv4_bits > 32 || network->ipv6_bits > 128)

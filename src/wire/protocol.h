@@ -97,7 +97,6 @@ struct guest_network {
     uint8_t ipv4_bits;
     uint8_t ipv6[16], ipv6_gateway[16];
     uint8_t ipv6_bits;
-    uint16_t mtu;
     char **resolvers; /* addresses for /etc/resolv.conf */
     size_t num_resolvers;
     char **hosts; /* lines for /etc/hosts, beyond localhost and the guest's own name */

@@ -2,6 +2,7 @@
 #include "host.h"
 
 #include "guest/session.h"
+#include "namespaces.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -34,29 +35,10 @@ static void require(bool good, const char *what)
     _exit(99);
 }
 
-static void write_file(const char *path, const char *text)
-{
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-    require(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text), path);
-    close(fd);
-}
-
 /* Root needs no user namespace; an ordinary user becomes root in one. */
 static void enter_namespaces(void)
 {
-    uid_t uid = geteuid();
-    gid_t gid = getegid();
-    char map[64];
-
-    require(unshare(CLONE_NEWPID | CLONE_NEWNS | (uid ? CLONE_NEWUSER : 0)) == 0, "unshare");
-    if (uid == 0)
-        return;
-    write_file("/proc/self/setgroups", "deny");
-    snprintf(map, sizeof(map), "0 %u 1", uid);
-    write_file("/proc/self/uid_map", map);
-    snprintf(map, sizeof(map), "0 %u 1", gid);
-    write_file("/proc/self/gid_map", map);
+    require(namespaces_enter(CLONE_NEWPID | CLONE_NEWNS | (geteuid() ? CLONE_NEWUSER : 0)) == 0, "enter namespaces");
 }
 
 static int connect_stream(void *data, msb_error **err)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Paths in a root that is not trusted, and mounts at them, in a user and mount namespace of the test's own. */
 #include "guest/place.h"
+#include "namespaces.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -222,27 +223,11 @@ static int remove_root(void **state)
     return chdir("/") == 0 && umount2("/t", MNT_DETACH) == 0 ? 0 : -1;
 }
 
-static void write_map(const char *path, unsigned id)
-{
-    FILE *file = fopen(path, "w");
-
-    if (!file || fprintf(file, "0 %u 1\n", id) < 0 || fclose(file) != 0)
-        exit(99);
-}
-
 /* A tree of its own, in which everything of the machine can be reached and a directory can be made at the top. */
 static void enter_namespaces(void)
 {
-    unsigned uid = geteuid(), gid = getegid();
-    FILE *file;
-
-    if (unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0)
+    if (namespaces_enter(CLONE_NEWUSER | CLONE_NEWNS) < 0)
         exit(99);
-    file = fopen("/proc/self/setgroups", "w");
-    if (!file || fputs("deny", file) < 0 || fclose(file) != 0)
-        exit(99);
-    write_map("/proc/self/uid_map", uid);
-    write_map("/proc/self/gid_map", gid);
     if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 || mount("top", "/mnt", "tmpfs", 0, NULL) < 0)
         exit(99);
     if (system("cd /mnt && for d in /*; do if [ -L $d ]; then cp -P $d .; elif [ -d $d ]; then mkdir ./$d && mount --rbind $d "

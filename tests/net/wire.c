@@ -179,7 +179,7 @@ static _Noreturn void hold_guest(const struct wire *w, int parent)
     parent = STDERR_FILENO + 1;
     if (unshare(CLONE_NEWNET) < 0 || send_fd(parent, open_tap(w->plain)) < 0)
         die("make the guest's namespace", NULL);
-    configure(&w->plan.guest, w->mtu ? w->mtu : w->plan.guest.mtu);
+    configure(&w->plan.guest, w->mtu ? w->mtu : NET_MTU);
     if (write(parent, "", 1) != 1)
         die("tell the wire", NULL);
     for (;;)

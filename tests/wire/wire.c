@@ -220,7 +220,6 @@ static struct writer encoded_config(void)
             .ipv4_bits = 24,
             .ipv6 = { 0xfd },
             .ipv6_bits = 64,
-            .mtu = 1500,
             .resolvers = resolvers,
             .num_resolvers = 1,
             .hosts = hosts,
@@ -258,7 +257,6 @@ static void config_comes_back(void **state)
     assert_int_equal(config.network.mac[5], 1);
     assert_int_equal(config.network.ipv4_gateway[3], 2);
     assert_int_equal(config.network.ipv6_bits, 64);
-    assert_int_equal(config.network.mtu, 1500);
     assert_string_equal(config.network.resolvers[0], "10.0.2.3");
     assert_string_equal(config.network.hosts[1], "10.0.2.4 peer");
     guest_config_clear(&config);

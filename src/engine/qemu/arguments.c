@@ -116,10 +116,13 @@ static void add_device(struct arguments *a, const struct engine_device *device, 
     case DEVICE_NET:
         add(a, "-netdev");
         add(a, "vhost-user,id=net%zu,chardev=device%zu", i, i);
-        /* Without a link status the link is up from the start; the driver would learn of it later, and drop packets until then. */
+        /* Without a link status the link is up from the start; the driver would learn of it later, and drop packets until then. Without
+           a control queue, and what takes one, there are no settings to wait for. */
         add(a, "-device");
-        add(a, "virtio-net-device,netdev=net%zu,status=off,mac=%02x:%02x:%02x:%02x:%02x:%02x", i, mac[0], mac[1], mac[2], mac[3],
-            mac[4], mac[5]);
+        add(a,
+            "virtio-net-device,netdev=net%zu,status=off,ctrl_vq=off,ctrl_rx=off,ctrl_vlan=off,ctrl_mac_addr=off,"
+            "ctrl_guest_offloads=off,guest_announce=off,host_mtu=%u,mac=%02x:%02x:%02x:%02x:%02x:%02x",
+            i, device->mtu, mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
         break;
     case DEVICE_ENTROPY:
     case DEVICE_BALLOON:
