@@ -58,6 +58,30 @@ def the_most_memory(t):
     expect(t.host("-m", "401g", "true"), 125, "memory_mib 410624: the uml engine's guests have at most 409600")
 
 
+# Pages that the guest maps one by one, each far from the one before it; what was written is there afterwards.
+SCATTERED = """
+import mmap
+count = 70001
+memory = mmap.mmap(-1, count * 4096)
+for again in False, True:
+    for i in range(count):
+        page = (i * 40503 + 7) % count
+        if not again:
+            memory[page * 4096:page * 4096 + 4] = page.to_bytes(4, "little")
+        elif int.from_bytes(memory[page * 4096:page * 4096 + 4], "little") != page:
+            raise SystemExit(f"page {page} has lost what was written")
+print("all there")
+"""
+
+
+@test
+@only("uml")
+def more_mappings_than_the_host_lets_a_process_have(t):
+    if not shutil.which("python3", path="/usr/bin"):
+        skip("no python3 here")
+    equal(t.output("-m", "512m", "/usr/bin/python3", "-c", SCATTERED), b"all there\n")
+
+
 @test
 def programs_that_look_at_the_machine(t):
     if not shutil.which("vmstat"):
