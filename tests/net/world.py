@@ -424,16 +424,22 @@ def accept_loop(server, handle):
         in_thread(handle, *server.accept())
 
 
-def echo_datagrams(address, port):
+def listen_udp(address, port):
+    """A socket that learns which address a datagram was for."""
+    s = socket.socket(family_of(address), socket.SOCK_DGRAM)
+    if ":" in address:
+        s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+    else:
+        s.setsockopt(socket.IPPROTO_IP, 8, 1)  # IP_PKTINFO
+    s.bind((address, port))
+    return s
+
+
+def echo_datagrams(server):
     """Answers from the address that was asked, and says who asked."""
-    v6 = ":" in address
-    with socket.socket(family_of(address), socket.SOCK_DGRAM) as s:
-        if v6:
-            s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-        else:
-            s.setsockopt(socket.IPPROTO_IP, 8, 1)  # IP_PKTINFO
-        s.bind((address, port))
+    v6 = server.family == socket.AF_INET6
+    with server as s:
         while True:
             data, control, _, peer = s.recvmsg(65536, 256)
             if v6:
@@ -450,9 +456,8 @@ def echo_datagrams(address, port):
 def echo_server(ready, port):
     """TCP and UDP, every address of the namespace."""
     server = listen_tcp(port)
-    in_thread(echo_datagrams, "0.0.0.0", port)
-    in_thread(echo_datagrams, "::", port)
-    time.sleep(0.1)  # the threads bind
+    for address in ("0.0.0.0", "::"):
+        in_thread(echo_datagrams, listen_udp(address, port))
     ready()
     accept_loop(server, echo_connection)
 
