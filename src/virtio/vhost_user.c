@@ -28,6 +28,7 @@
 #include <linux/virtio_ring.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 
 /* What the transport adds to every device. Legacy devices are not served: without VIRTIO_F_VERSION_1 no ring starts. */
 #define TRANSPORT_FEATURES                                                                                                       \
@@ -51,8 +52,9 @@ struct vhost_user {
     struct loop *loop;
     struct vhost_user_device device;
     void *data;
-    int socket;
+    int socket; /* the connection, or where it will be made */
     struct loop_source *source;
+    bool heard;         /* there was a message */
     int backend_req_fd; /* held open for front-ends that insist on it (virtio_uml); nothing is sent there */
     bool features_set;
     uint64_t features;
@@ -437,6 +439,24 @@ static enum outcome set_config(struct vhost_user *vu, struct vhost_user_message 
 
 /* ---- The connection ---------------------------------------------------------------------------------------------------------- */
 
+static void connection_ready(struct loop_source *source, int fd, uint32_t events, void *data);
+
+/* From now on the socket is fd, and what comes there goes to callback. */
+static int watch(struct vhost_user *vu, int fd, loop_callback *callback, msb_error **err)
+{
+    loop_remove(vu->source);
+    if (vu->socket >= 0)
+        close(vu->socket);
+    vu->socket = fd;
+    vu->source = loop_add(vu->loop, fd, EPOLLIN, callback, vu, err);
+    return vu->source ? 0 : -1;
+}
+
+static enum outcome set_listener(struct vhost_user *vu, struct vhost_user_message *m)
+{
+    return watch(vu, message_take_fd(m, 0), connection_ready, NULL) < 0 ? REFUSED : DONE;
+}
+
 struct request {
     enum outcome (*handle)(struct vhost_user *vu, struct vhost_user_message *m);
     size_t size_min, size_max; /* of the payload */
@@ -469,7 +489,12 @@ static const struct request requests[VHOST_USER_REQUEST_END] = {
 
 static enum outcome handle(struct vhost_user *vu, struct vhost_user_message *m)
 {
+    static const struct request listen_request = { set_listener, 0, 0, 1, 1 };
     const struct request *request = m->header.request < VHOST_USER_REQUEST_END ? &requests[m->header.request] : NULL;
+
+    if (m->header.request == VHOST_USER_LISTEN && !vu->heard)
+        request = &listen_request;
+    vu->heard = true;
 
     log_trace("%s: vhost-user request %u, flags %#x, %u bytes (%#" PRIx64 "), %u descriptors", vu->device.name, m->header.request,
               m->header.flags, m->header.size, m->payload.u64, m->num_fds);
@@ -505,6 +530,16 @@ static int answer(struct vhost_user *vu, struct vhost_user_message *m, enum outc
     return message_send(vu->socket, m, false, err);
 }
 
+/* The error may be NULL: the front-end hung up. */
+static void end(struct vhost_user *vu, msb_error *error)
+{
+    if (error)
+        log_error("%s: %s", vu->device.name, msb_error_message(error));
+    msb_error_free(error);
+    stop_all(vu);
+    loop_quit(vu->loop);
+}
+
 static void socket_ready(struct loop_source *source, int fd, uint32_t events, void *data)
 {
     struct vhost_user *vu = data;
@@ -514,15 +549,23 @@ static void socket_ready(struct loop_source *source, int fd, uint32_t events, vo
     (void)source, (void)events;
     if (received == 0)
         return;
-    if (received > 0 && answer(vu, &vu->message, handle(vu, &vu->message), &error) == 0) {
+    if (received < 0 || answer(vu, &vu->message, handle(vu, &vu->message), &error) < 0)
+        end(vu, error);
+    else
         message_clear(&vu->message);
-        return;
-    }
-    if (error)
-        log_error("%s: %s", vu->device.name, msb_error_message(error));
-    msb_error_free(error);
-    stop_all(vu);
-    loop_quit(vu->loop);
+}
+
+static void connection_ready(struct loop_source *source, int fd, uint32_t events, void *data)
+{
+    struct vhost_user *vu = data;
+    msb_error *error = NULL;
+    int connection = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+
+    (void)source, (void)events;
+    if (connection < 0)
+        fail_errno(&error, "accept the front-end's connection");
+    if (connection < 0 || watch(vu, connection, socket_ready, &error) < 0)
+        end(vu, error);
 }
 
 struct vhost_user *vhost_user_new(struct loop *loop, int fd, const struct vhost_user_device *device, void *data, msb_error **err)
@@ -536,12 +579,11 @@ struct vhost_user *vhost_user_new(struct loop *loop, int fd, const struct vhost_
     vu->loop = loop;
     vu->device = *device;
     vu->data = data;
-    vu->socket = fd;
+    vu->socket = -1;
     vu->backend_req_fd = -1;
     for (unsigned i = 0; i < VHOST_USER_MAX_QUEUES; i++)
         vu->rings[i] = (struct ring){ .vu = vu, .kick_fd = -1, .call_fd = -1 };
-    vu->source = loop_add(loop, fd, EPOLLIN, socket_ready, vu, err);
-    if (!vu->source) {
+    if (watch(vu, fd, socket_ready, err) < 0) {
         vhost_user_free(vu);
         return NULL;
     }

@@ -5,6 +5,9 @@
  *
  * The front-end is trusted no more than the guest: a VMM that the guest took over must not get further through here.
  *
+ * QEMU takes a network card's socket only if it has connected it itself. Who starts it sends VHOST_USER_LISTEN before anything else,
+ * with a socket that listens in QEMU's network namespace, and the one connection that comes takes the inherited socket's place.
+ *
  * One thread, the one that runs the loop, handles messages. A device whose queues are served on the same thread sets only
  * queue_ready; it is called when a queue was kicked or has just started, and ends with virtqueue_enable_kicks(). A device with
  * threads of its own leaves queue_ready NULL, takes the queue in queue_started and gives it back in queue_stopped, which returns

@@ -32,6 +32,9 @@ enum vhost_user_request {
     VHOST_USER_GET_CONFIG = 24,
     VHOST_USER_SET_CONFIG = 25,
     VHOST_USER_REQUEST_END,
+
+    /* Our own, and only ever the first: the front-end is who connects to the listening socket that comes with it. */
+    VHOST_USER_LISTEN = 0x6d7362,
 };
 
 enum {

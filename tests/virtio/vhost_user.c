@@ -20,6 +20,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #include <cmocka.h>
 
@@ -713,6 +714,83 @@ static void bad_answers(void **state)
     }
 }
 
+/* ---- A front-end that connects ------------------------------------------------------------------------------------------------- */
+
+/* A socket that listens at an address of the kernel's choice, and a connection to it. */
+static int listen_and_connect(int *connection)
+{
+    int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    socklen_t size = sizeof(address);
+
+    *connection = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof(address.sun_family)), 0);
+    assert_int_equal(listen(listener, 1), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &size), 0);
+    assert_int_equal(connect(*connection, (struct sockaddr *)&address, size), 0);
+    return listener;
+}
+
+/* It is the device's alone then: when the device ends, so does the connection. */
+static void send_listener(int socket, int listener)
+{
+    const struct message_case c = { "listener", VHOST_USER_LISTEN, .flags = VHOST_USER_VERSION, .num_fds = 1, .fd = listener };
+
+    send_message(socket, &c);
+    close(listener);
+}
+
+static void serves_who_connects(void **state)
+{
+    struct copier copier = { 0 };
+    int socket = start_copier(&copier), connection, listener = listen_and_connect(&connection);
+    struct driver *driver;
+    char byte;
+
+    (void)state;
+    send_listener(socket, listener);
+    driver = driver_new(connection, MEMORY_SIZE, NULL);
+    assert_non_null(driver);
+    assert_int_equal(recv(socket, &byte, 1, 0), 0);
+    assert_int_equal(driver_accept(driver, bit(VIRTIO_F_VERSION_1), NULL), 0);
+    check_copy(driver, driver_queue_start(driver, 0, 8, NULL), "a text", false);
+    driver_free(driver);
+    join_copier(&copier);
+    close(socket);
+}
+
+/* A VMM that has begun to speak cannot bring in another. */
+static void a_listener_comes_first(void **state)
+{
+    const struct message_case question = { "question", VHOST_USER_GET_FEATURES, .flags = VHOST_USER_VERSION };
+    struct copier copier = { 0 };
+    int socket = start_copier(&copier), connection, listener = listen_and_connect(&connection);
+    char byte;
+
+    (void)state;
+    negotiate(socket);
+    send_message(connection, &question);
+    send_listener(socket, listener);
+    assert_int_equal(recv(socket, &byte, 1, 0), 0);
+    assert_true(recv(connection, &byte, 1, 0) <= 0);
+    close(connection);
+    join_copier(&copier);
+    close(socket);
+}
+
+static void a_listener_that_does_not_listen(void **state)
+{
+    struct copier copier = { 0 };
+    int socket = start_copier(&copier);
+    char byte;
+
+    (void)state;
+    send_listener(socket, eventfd(1, EFD_CLOEXEC));
+    assert_int_equal(recv(socket, &byte, 1, 0), 0);
+    join_copier(&copier);
+    close(socket);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, note_fds, check_fds)
 
 int main(void)
@@ -734,6 +812,9 @@ int main(void)
         TEST(messages_in_pieces),
         TEST(answers_not_read),
         TEST(bad_answers),
+        TEST(serves_who_connects),
+        TEST(a_listener_comes_first),
+        TEST(a_listener_that_does_not_listen),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

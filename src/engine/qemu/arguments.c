@@ -100,7 +100,7 @@ static void add_device(struct arguments *a, const struct engine_device *device, 
 
     add(a, "-chardev");
     if (device->kind == DEVICE_NET)
-        add(a, "socket,id=device%zu,path=" QEMU_USHER_ADDRESS ",abstract=on", i);
+        add(a, "socket,id=device%zu,path=" QEMU_NET_ADDRESS ",abstract=on", i);
     else
         add(a, "socket,id=device%zu,fd=%d", i, device->socket);
     switch (device->kind) {

@@ -12,9 +12,9 @@ enum { QEMU_VCPUS_MAX = 255 /* of the microvm machine */ };
 /* QEMU's arguments for vm, NULL-terminated. Paths are those of its cell: /kernel and /initrd. The caller frees them, if it goes on. */
 char **qemu_arguments(const char *program, const struct engine_vm *vm, unsigned tsc_khz, msb_error **err);
 
-/* Makes the network card's socket one that QEMU can connect to, at the abstract address QEMU_USHER_ADDRESS. */
-int qemu_usher(int device, msb_error **err);
-#define QEMU_USHER_ADDRESS "net"
+/* Lets QEMU, in whose network namespace this is called, connect to the network device at the abstract address QEMU_NET_ADDRESS. */
+int qemu_listen_for_net(int device, msb_error **err);
+#define QEMU_NET_ADDRESS "net"
 
 /* cell_confine() with the system calls of QEMU. */
 int qemu_confine(msb_error **err);

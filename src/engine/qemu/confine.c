@@ -89,7 +89,7 @@ static const struct cell_syscall allowed[] = {
     { SCMP_SYS(io_uring_setup), -1, 0, 0, ENOSYS },
 
     /* The sockets that it inherited, to the devices: vhost-user. */
-    { SCMP_SYS(socket), 0, ~0UL, AF_UNIX, 0 }, /* usher.c; its network namespace has nothing else to connect to */
+    { SCMP_SYS(socket), 0, ~0UL, AF_UNIX, 0 }, /* net_socket.c; its network namespace has nothing else to connect to */
     CELL_ALLOW(connect),
     { SCMP_SYS(socketpair), 0, ~0UL, AF_UNIX, 0 }, /* one more, to hand to the device for its requests */
     CELL_ALLOW(sendmsg),

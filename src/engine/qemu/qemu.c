@@ -153,7 +153,7 @@ static int qemu_run(const struct engine_vm *vm, msb_error **err)
     if (fcntl(vm->report, F_SETFD, FD_CLOEXEC) < 0 || fcntl(vm->initrd, F_SETFD, FD_CLOEXEC) < 0)
         return fail_errno(err, "close descriptors on execution");
     for (size_t i = 0; i < vm->num_devices; i++)
-        if (vm->devices[i].kind == DEVICE_NET && qemu_usher(vm->devices[i].socket, err) < 0)
+        if (vm->devices[i].kind == DEVICE_NET && qemu_listen_for_net(vm->devices[i].socket, err) < 0)
             return -1;
     block_signals();
     if (qemu_confine(err) < 0)
