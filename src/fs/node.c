@@ -148,6 +148,7 @@ struct nodes *nodes_new(const struct fs_options *options, msb_error **err)
         return FAIL_NULL(fail(err, MSB_ERR_NO_MEMORY, "out of memory"));
     pthread_mutex_init(&nodes->lock, NULL);
     pthread_mutex_init(&nodes->names, NULL);
+    pthread_cond_init(&nodes->closed, NULL);
     nodes->guest_is_only_user = options->guest_is_only_user;
     nodes->own_fds = options->own_fds;
     nodes->max_files = options->max_files / 2; /* the other half is for handles */
@@ -195,7 +196,7 @@ void nodes_reset(struct nodes *nodes)
     pthread_mutex_lock(&nodes->lock);
     forget_all_locked(nodes, &closed);
     pthread_mutex_unlock(&nodes->lock);
-    files_close(closed);
+    files_close(nodes, closed);
 }
 
 void nodes_free(struct nodes *nodes)
@@ -206,12 +207,13 @@ void nodes_free(struct nodes *nodes)
         return;
     forget_all_locked(nodes, &closed);
     node_drop_file_locked(nodes, &nodes->root, &closed);
-    files_close(closed);
+    files_close(nodes, closed);
     free(nodes->slots);
     free(nodes->buckets);
     free(nodes->presented);
     pthread_mutex_destroy(&nodes->lock);
     pthread_mutex_destroy(&nodes->names);
+    pthread_cond_destroy(&nodes->closed);
     free(nodes);
 }
 
@@ -305,7 +307,7 @@ void node_put(struct nodes *nodes, struct node *node)
     pthread_mutex_lock(&nodes->lock);
     node_put_locked(nodes, node, &closed);
     pthread_mutex_unlock(&nodes->lock);
-    files_close(closed);
+    files_close(nodes, closed);
 }
 
 /* ---- The table by inode ---------------------------------------------------------------------------------------------------------- */
@@ -516,7 +518,7 @@ int node_found(struct nodes *nodes, const struct found *found, const struct stat
     pthread_mutex_lock(&nodes->lock);
     error = found_locked(nodes, found, st, node, &closed);
     pthread_mutex_unlock(&nodes->lock);
-    files_close(closed);
+    files_close(nodes, closed);
     return error;
 }
 
@@ -537,7 +539,7 @@ void node_forget(struct nodes *nodes, uint64_t id, uint64_t lookups)
         }
     }
     pthread_mutex_unlock(&nodes->lock);
-    files_close(closed);
+    files_close(nodes, closed);
 }
 
 /* ---- Changes of names ---------------------------------------------------------------------------------------------------------------- */
@@ -647,12 +649,15 @@ void node_removed(struct nodes *nodes, struct node *node)
     bool others = has_names(nodes, node);
 
     pthread_mutex_lock(&nodes->lock);
-    if (node->pinned && node->parent)
+    if (node->pinned && node->parent) {
+        if (node->file)
+            node->file->removed_from = node->parent->id;
         clear_place(nodes, node, &closed);
+    }
     if (!node->parent && !others)
         keep_owner(nodes, node, false, &closed);
     pthread_mutex_unlock(&nodes->lock);
-    files_close(closed);
+    files_close(nodes, closed);
 }
 
 void node_moved(struct nodes *nodes, struct node *node, struct node *parent, const char *name)
@@ -662,7 +667,7 @@ void node_moved(struct nodes *nodes, struct node *node, struct node *parent, con
     pthread_mutex_lock(&nodes->lock);
     set_place(nodes, node, parent, name, &closed);
     pthread_mutex_unlock(&nodes->lock);
-    files_close(closed);
+    files_close(nodes, closed);
 }
 
 /* ---- Ownership -------------------------------------------------------------------------------------------------------------------------- */
@@ -701,5 +706,5 @@ void node_set_owner(struct nodes *nodes, struct node *node, const struct owner *
     node->owner_kept = kept;
     keep_owner(nodes, node, kept, &closed);
     pthread_mutex_unlock(&nodes->lock);
-    files_close(closed);
+    files_close(nodes, closed);
 }

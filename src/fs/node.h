@@ -35,8 +35,9 @@ enum access {
 struct file {
     int fd;
     enum access access;
-    unsigned refs; /* the node's own, and one for each use in progress */
-    bool listed;   /* in the list of those that may be closed when there are too many */
+    unsigned refs;         /* the node's own, and one for each use in progress */
+    bool listed;           /* in the list of those that may be closed when there are too many */
+    uint64_t removed_from; /* the id of the directory in which its inode had its last name, or 0 */
     struct node *node;
     struct file *newer, *older;
 };
@@ -115,6 +116,10 @@ int node_statx(struct nodes *nodes, struct node *node, struct statx *st);
 
 /* statx(2) of a name in a directory, symbolic links not followed. */
 int statx_at(int dir, const char *name, struct statx *st);
+
+/* False while another thread closes what was removed from the directory called name: until that is done, rmdir(2) would look for it
+   again and again, on a processor that it needs (fs/dcache.c, shrink_dcache_parent()). With wait it is waited for. */
+bool node_settled(struct nodes *nodes, int dir, const char *name, bool wait);
 
 /* ---- Changes of names ---------------------------------------------------------------------------------------------------------- */
 

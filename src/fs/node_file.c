@@ -85,15 +85,66 @@ void node_drop_file_locked(struct nodes *nodes, struct node *node, struct file *
     put_locked(nodes, file, closed);
 }
 
-void files_close(struct file *closed)
+/* The last descriptor of what has no name any more: its inode goes with it, and the host may have to wait for its disk. */
+static void close_removed(struct nodes *nodes, struct file *file)
+{
+    struct file **at = &nodes->closing;
+
+    pthread_mutex_lock(&nodes->lock);
+    file->newer = nodes->closing;
+    nodes->closing = file;
+    pthread_mutex_unlock(&nodes->lock);
+    close(file->fd);
+    pthread_mutex_lock(&nodes->lock);
+    while (*at != file)
+        at = &(*at)->newer;
+    *at = file->newer;
+    pthread_cond_broadcast(&nodes->closed);
+    pthread_mutex_unlock(&nodes->lock);
+}
+
+void files_close(struct nodes *nodes, struct file *closed)
 {
     while (closed) {
         struct file *file = closed;
 
         closed = file->older;
-        close(file->fd);
+        if (file->removed_from)
+            close_removed(nodes, file);
+        else
+            close(file->fd);
         free(file);
     }
+}
+
+/* Locked. */
+static bool has_closing(const struct nodes *nodes, uint64_t id)
+{
+    const struct file *file = nodes->closing;
+
+    while (file && file->removed_from != id)
+        file = file->newer;
+    return file;
+}
+
+bool node_settled(struct nodes *nodes, int dir, const char *name, bool wait)
+{
+    struct node *node;
+    bool settled;
+
+    pthread_mutex_lock(&nodes->lock);
+    settled = !nodes->closing;
+    pthread_mutex_unlock(&nodes->lock);
+    node = settled ? NULL : node_at(nodes, dir, name);
+    if (!node)
+        return true;
+    pthread_mutex_lock(&nodes->lock);
+    while (wait && has_closing(nodes, node->id))
+        pthread_cond_wait(&nodes->closed, &nodes->lock);
+    settled = !has_closing(nodes, node->id);
+    pthread_mutex_unlock(&nodes->lock);
+    node_put(nodes, node);
+    return settled;
 }
 
 void file_put(struct nodes *nodes, struct file *file)
@@ -103,7 +154,7 @@ void file_put(struct nodes *nodes, struct file *file)
     pthread_mutex_lock(&nodes->lock);
     put_locked(nodes, file, &closed);
     pthread_mutex_unlock(&nodes->lock);
-    files_close(closed);
+    files_close(nodes, closed);
 }
 
 /* Locked: closes the file used least recently until there is room for one more. */
@@ -178,7 +229,7 @@ static int install(struct nodes *nodes, struct node *node, int fd, enum access a
         }
     }
     pthread_mutex_unlock(&nodes->lock);
-    files_close(closed);
+    files_close(nodes, closed);
     return error;
 }
 

@@ -46,7 +46,9 @@ struct nodes {
     size_t num_presented;
     struct file *newest, *oldest; /* by last use */
     unsigned num_files, max_files;
-    unsigned num_pinned; /* of these, those that may not be closed */
+    unsigned num_pinned;  /* of these, those that may not be closed */
+    struct file *closing; /* what has been removed and is being closed, linked by newer */
+    pthread_cond_t closed;
 };
 
 /* Whether st is the node's inode. */
@@ -60,7 +62,7 @@ void node_put_locked(struct nodes *nodes, struct node *node, struct file **close
 /* Locked: drops the node's own reference to its file. */
 void node_drop_file_locked(struct nodes *nodes, struct node *node, struct file **closed);
 /* Unlocked. */
-void files_close(struct file *closed);
+void files_close(struct nodes *nodes, struct file *closed);
 
 /* node_file() for who holds the names lock. */
 int node_file_names_locked(struct nodes *nodes, struct node *node, enum access access, struct file **file);

@@ -23,6 +23,10 @@ static int remove_name(struct request *r, int flags)
         error = directory_of(r, r->node, &dir);
     if (error)
         return error;
+    if ((flags & AT_REMOVEDIR) && !node_settled(nodes, dir->fd, name, r->may_block)) {
+        file_put(nodes, dir);
+        return REQUEST_DEFER;
+    }
     names_lock(nodes);
     node = node_pin(nodes, r->node, dir->fd, name);
     error = unlinkat(dir->fd, name, flags) < 0 ? -errno : 0;
