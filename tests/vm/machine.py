@@ -82,6 +82,43 @@ def more_mappings_than_the_host_lets_a_process_have(t):
     equal(t.output("-m", "512m", "/usr/bin/python3", "-c", SCATTERED), b"all there\n")
 
 
+# Of every mapping some pages are read first, some are written at once, and the file ends within it.
+PRIVATE = """
+import mmap, os
+for pages in 8, 40, 300, 1500:
+    size = pages * 4096 - 100
+    with open('/tmp/file', 'wb+') as file:
+        file.write(b'%4096d' % 7 * pages)
+        file.truncate(size)
+        file.flush()
+        data = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY)
+        [data[i] for i in range(0, size, 3 * 4096)]
+        written = list(range(1, pages, 5))
+        for i in written[: len(written) // 2]:
+            data[i * 4096] = 65
+        child = os.fork()
+        for i in written[len(written) // 2 :]:
+            data[i * 4096] = 65 + (child == 0)
+        ours = b''.join((b'B' if i in written[len(written) // 2 :] and child == 0 else b'A' if i in written else b' ') + b' ' * 4094 + b'7'
+                        for i in range(pages))[:size]
+        assert data[:] == ours, (pages, child)
+        if child == 0:
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        file.seek(0)
+        assert file.read() == (b'%4096d' % 7 * pages)[:size], pages
+print('each its own')
+"""
+
+
+@test
+def what_is_written_to_a_private_mapping_of_a_file(t):
+    """It stays the writer's, whatever else comes with a fault."""
+    if not shutil.which("python3", path="/usr/bin"):
+        skip("no python3 here")
+    equal(t.output("/usr/bin/python3", "-c", PRIVATE), b"each its own\n")
+
+
 @test
 def programs_that_look_at_the_machine(t):
     if not shutil.which("vmstat"):
