@@ -79,8 +79,8 @@ static const struct cell_syscall allowed[] = {
     CELL_ALLOW(mremap),
     CELL_ALLOW(madvise), /* gives pages back that the guest freed */
 
-    /* A process for each address space of the guest, threads of its own for waiting and for memory, none with new namespaces, and all with one table
-       of descriptors. clone3's flags lie in memory, where no filter can look. */
+    /* A process for each address space of the guest, threads of its own for waiting and for memory, none with new namespaces, and all
+       with one table of descriptors. clone3's flags lie in memory, where no filter can look. */
     ALLOW_IF(clone, 0, NAMESPACES | CLONE_FILES, CLONE_FILES),
     REFUSE(clone3, ENOSYS),
     REFUSE(rseq, ENOSYS), /* its area would be unmapped in the processes below */
