@@ -439,7 +439,7 @@ static enum outcome set_config(struct vhost_user *vu, struct vhost_user_message 
 
 /* ---- The connection ---------------------------------------------------------------------------------------------------------- */
 
-static void connection_ready(struct loop_source *source, int fd, uint32_t events, void *data);
+static loop_callback connection_ready;
 
 /* From now on the socket is fd, and what comes there goes to callback. */
 static int watch(struct vhost_user *vu, int fd, loop_callback *callback, msb_error **err)
