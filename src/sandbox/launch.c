@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Nothing here waits: a device is sent its set-up before it has begun to run, and the engine finds the devices' sockets connected
- * and waits for their answers itself. So all of them start in parallel, and the slowest alone decides how long it takes.
+ * Nothing here waits: the engine finds its devices' sockets connected and waits for their answers itself, and a device is sent its set-up
+ * before it has begun to run. So all of them start in parallel, and the slowest alone decides how long it takes. That is the engine: its
+ * process is made first, and the devices' while it begins.
  */
 #include "sandbox/launch.h"
 #include "engine/engine.h"
@@ -21,82 +22,44 @@
 #include <unistd.h>
 
 enum {
-    DEVICES_MAX = 6,             /* root, shares, vsock, net, entropy, balloon */
+    PROCESSES_MAX = 5,           /* root, shares, vsock, net, platform */
+    DEVICES_MAX = 6,             /* the last of them is two devices: entropy, balloon */
     OWN_FDS_MAX = NET_PORTS_MAX, /* beyond those of every device */
     ENGINE_FD_REPORT = 3,
     ENGINE_FD_FIRST = 4,
+};
+
+/* A device's process that is to be started. */
+struct device_start {
+    const char *role; /* the program */
+    const char *name; /* for people */
+    enum spawn_user user;
+    bool host_network;
+    struct writer setup;
+    int backend; /* its end of the vhost-user connection */
+    int own_fds[OWN_FDS_MAX];
+    size_t num_own_fds;
+    int given; /* one of own_fds that nobody else needs, or -1 */
 };
 
 struct launcher {
     const struct spec *spec;
     const struct files *files;
     struct children *children;
-    struct engine_device devices[DEVICES_MAX];
+    struct device_start starts[PROCESSES_MAX];
+    size_t num_starts;
+    struct engine_device devices[DEVICES_MAX]; /* as the engine sees them */
     size_t num_devices;
 };
 
 /* ---- Devices ------------------------------------------------------------------------------------------------------------------ */
 
-struct device_start {
-    const char *role; /* the program */
-    const char *name; /* for people */
-    enum spawn_user user;
-    bool host_network;
-    const struct writer *setup;
-    int own_fds[OWN_FDS_MAX];
-    size_t num_own_fds;
-};
-
-static int send_setup(const struct device_start *start, int monitor, msb_error **err)
+static struct device_start *add_start(struct launcher *launcher, const char *role, const char *name, enum spawn_user user)
 {
-    if (start->setup->failed)
-        return fail(err, MSB_ERR_NO_MEMORY, "out of memory");
-    if (start->setup->size > DEVICE_SETUP_MAX)
-        return fail(err, MSB_ERR_INVALID, "start %s: the paths that it is to serve are longer than %d bytes together",
-                    start->name, DEVICE_SETUP_MAX);
-    if (send(monitor, start->setup->data, start->setup->size, MSG_NOSIGNAL) < 0)
-        return fail_errno(err, "send the set-up to %s", start->name);
-    return 0;
-}
+    struct device_start *start = &launcher->starts[launcher->num_starts++];
 
-/* Returns the front-end's end of the vhost-user connection. */
-static int start_device(struct launcher *launcher, const struct device_start *start, msb_error **err)
-{
-    _cleanup_fd_ int program = files_program(launcher->files, start->role, err);
-    _cleanup_fd_ int monitor_end = -1, frontend = -1, backend = -1;
-    int fds[DEVICE_FD_FIRST_OWN + OWN_FDS_MAX] = { -1, -1, -1 };
-    int monitor[2], vhost_user[2], ours, wanted = (int)DEVICE_SETUP_MAX * 2;
-    char *argv[] = { (char *)start->role, NULL };
-
-    if (program < 0)
-        return -1;
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, monitor) < 0)
-        return fail_errno(err, "make a socket pair");
-    ours = monitor[0];
-    monitor_end = monitor[1];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, vhost_user) < 0) {
-        close(ours);
-        return fail_errno(err, "make a socket pair");
-    }
-    frontend = vhost_user[0];
-    backend = vhost_user[1];
-    fds[DEVICE_FD_MONITOR] = monitor_end;
-    fds[DEVICE_FD_FRONTEND] = backend;
-    memcpy(fds + DEVICE_FD_FIRST_OWN, start->own_fds, start->num_own_fds * sizeof(int));
-    struct spawn spawn = {
-        .user = start->user,
-        .host_network = start->host_network,
-        .fds = fds,
-        .num_fds = DEVICE_FD_FIRST_OWN + start->num_own_fds,
-        .report = DEVICE_FD_MONITOR,
-        .program = program,
-        .argv = argv,
-    };
-    /* As much as the host allows; send_setup() finds out whether it was enough. */
-    setsockopt(ours, SOL_SOCKET, SO_SNDBUF, &wanted, sizeof(wanted));
-    if (!children_spawn(launcher->children, start->name, &spawn, ours, err) || send_setup(start, ours, err) < 0)
-        return -1;
-    return steal_fd(&frontend);
+    *start = (struct device_start){ .role = role, .name = name, .user = user, .backend = -1, .given = -1 };
+    return start;
 }
 
 /* Takes the front-end's end. */
@@ -108,26 +71,33 @@ static struct engine_device *add_device(struct launcher *launcher, enum engine_d
     return device;
 }
 
-static int start_fs(struct launcher *launcher, const char *name, const char *tag, const struct fs_setup *setup,
-                    enum spawn_user user, msb_error **err)
+/* A device with the two ends of its vhost-user connection. */
+static struct engine_device *connect_device(struct launcher *launcher, struct device_start *start, enum engine_device_kind kind,
+                                            msb_error **err)
 {
-    struct writer w = { 0 };
-    struct device_start start = { .role = "fs", .name = name, .user = user, .setup = &w };
-    struct engine_device *device;
-    int frontend;
+    int ends[2];
 
-    fs_setup_encode(&w, setup);
-    frontend = start_device(launcher, &start, err);
-    free(w.data);
-    if (frontend < 0)
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+        return FAIL_NULL(fail_errno(err, "make a socket pair"));
+    start->backend = ends[1];
+    return add_device(launcher, kind, ends[0]);
+}
+
+static int prepare_fs(struct launcher *launcher, const char *name, const char *tag, const struct fs_setup *setup,
+                      enum spawn_user user, msb_error **err)
+{
+    struct device_start *start = add_start(launcher, "fs", name, user);
+    struct engine_device *device = connect_device(launcher, start, DEVICE_FS, err);
+
+    if (!device)
         return -1;
-    device = add_device(launcher, DEVICE_FS, frontend);
+    fs_setup_encode(&start->setup, setup);
     device->tag = tag;
     device->num_queues = setup->num_queues;
     return 0;
 }
 
-static int start_root(struct launcher *launcher, struct guest_config *config, msb_error **err)
+static int prepare_root(struct launcher *launcher, struct guest_config *config, msb_error **err)
 {
     struct fs_setup setup = { 0 };
     /* Of this machine's own files only those that everybody may read are for the guest: docs/threat-model.md. */
@@ -135,12 +105,12 @@ static int start_root(struct launcher *launcher, struct guest_config *config, ms
     int result = tree_root(launcher->spec, &setup, config, err);
 
     if (result == 0)
-        result = start_fs(launcher, "the root's fs device", "root", &setup, user, err);
+        result = prepare_fs(launcher, "the root's fs device", "root", &setup, user, err);
     fs_setup_clear(&setup);
     return result;
 }
 
-static int start_shares(struct launcher *launcher, struct guest_config *config, msb_error **err)
+static int prepare_shares(struct launcher *launcher, struct guest_config *config, msb_error **err)
 {
     struct fs_setup setup = { 0 };
     int result;
@@ -149,42 +119,32 @@ static int start_shares(struct launcher *launcher, struct guest_config *config, 
         return 0;
     result = tree_shares(launcher->spec, &setup, config, err);
     if (result == 0)
-        result = start_fs(launcher, "the shares' fs device", "shares", &setup, SPAWN_CALLER, err);
+        result = prepare_fs(launcher, "the shares' fs device", "shares", &setup, SPAWN_CALLER, err);
     fs_setup_clear(&setup);
     return result;
 }
 
-static int start_vsock(struct launcher *launcher, int listener, struct launched *launched, msb_error **err)
+static int prepare_vsock(struct launcher *launcher, int listener, struct launched *launched, msb_error **err)
 {
-    struct device_start start = { .role = "vsock", .name = "the vsock device", .user = SPAWN_NOBODY };
-    struct writer w = { 0 };
-    int incoming[2], frontend;
+    struct device_start *start = add_start(launcher, "vsock", "the vsock device", SPAWN_NOBODY);
+    int incoming[2];
 
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, incoming) < 0)
         return fail_errno(err, "make a socket pair");
     launched->connections = incoming[0];
-    start.own_fds[VSOCK_FD_INCOMING - DEVICE_FD_FIRST_OWN] = incoming[1];
-    start.own_fds[VSOCK_FD_LISTEN - DEVICE_FD_FIRST_OWN] = listener;
-    start.num_own_fds = 2;
-    put_u8(&w, (uint8_t)launcher->spec->log_level);
-    start.setup = &w;
-    frontend = start_device(launcher, &start, err);
-    free(w.data);
-    close(incoming[1]);
-    if (frontend < 0)
-        return -1;
-    add_device(launcher, DEVICE_VSOCK, frontend);
-    return 0;
+    start->given = incoming[1];
+    start->own_fds[VSOCK_FD_INCOMING - DEVICE_FD_FIRST_OWN] = incoming[1];
+    start->own_fds[VSOCK_FD_LISTEN - DEVICE_FD_FIRST_OWN] = listener;
+    start->num_own_fds = 2;
+    put_u8(&start->setup, (uint8_t)launcher->spec->log_level);
+    return connect_device(launcher, start, DEVICE_VSOCK, err) ? 0 : -1;
 }
 
-static int start_net(struct launcher *launcher, struct launched *launched, msb_error **err)
+static int prepare_net(struct launcher *launcher, struct net_plan *plan, msb_error **err)
 {
-    struct net_plan *plan = &launched->net;
     _cleanup_free_ char *runtime = NULL;
-    struct device_start start = { .role = "net", .name = "the net device" };
-    struct writer w = { 0 };
+    struct device_start *start;
     struct engine_device *device;
-    int frontend;
 
     if (!net_plan_is_wanted(launcher->spec))
         return 0;
@@ -192,46 +152,99 @@ static int start_net(struct launcher *launcher, struct launched *launched, msb_e
         return -1;
     if (net_plan_make(launcher->spec, runtime, plan, err) < 0)
         return -1;
-    start.user = plan->needs_caller ? SPAWN_CALLER : SPAWN_NOBODY;
-    start.host_network = plan->host_network;
-    start.num_own_fds = plan->setup.num_ports;
-    for (size_t i = 0; i < start.num_own_fds; i++)
-        start.own_fds[i] = plan->ports[i];
-    net_setup_encode(&w, &plan->setup);
-    start.setup = &w;
-    frontend = start_device(launcher, &start, err);
-    free(w.data);
-    if (frontend < 0)
+    start = add_start(launcher, "net", "the net device", plan->needs_caller ? SPAWN_CALLER : SPAWN_NOBODY);
+    start->host_network = plan->host_network;
+    start->num_own_fds = plan->setup.num_ports;
+    for (size_t i = 0; i < start->num_own_fds; i++)
+        start->own_fds[i] = plan->ports[i];
+    net_setup_encode(&start->setup, &plan->setup);
+    device = connect_device(launcher, start, DEVICE_NET, err);
+    if (!device)
         return -1;
-    net_plan_close_ports(plan);
-    device = add_device(launcher, DEVICE_NET, frontend);
     memcpy(device->mac, plan->guest.mac, sizeof(device->mac));
     device->mtu = NET_MTU;
     return 0;
 }
 
-static int start_platform(struct launcher *launcher, msb_error **err)
+static int prepare_platform(struct launcher *launcher, msb_error **err)
 {
-    struct device_start start = { .role = "platform", .name = "the platform device", .user = SPAWN_NOBODY };
-    struct writer w = { 0 };
-    int balloon[2], frontend;
+    struct device_start *start = add_start(launcher, "platform", "the platform device", SPAWN_NOBODY);
+    int balloon[2];
 
+    if (!connect_device(launcher, start, DEVICE_ENTROPY, err))
+        return -1;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, balloon) < 0)
         return fail_errno(err, "make a socket pair");
-    start.own_fds[PLATFORM_FD_BALLOON - DEVICE_FD_FIRST_OWN] = balloon[1];
-    start.num_own_fds = 1;
-    put_u8(&w, (uint8_t)launcher->spec->log_level);
-    start.setup = &w;
-    frontend = start_device(launcher, &start, err);
-    free(w.data);
-    close(balloon[1]);
-    if (frontend < 0) {
-        close(balloon[0]);
-        return -1;
-    }
-    add_device(launcher, DEVICE_ENTROPY, frontend);
+    start->given = balloon[1];
+    start->own_fds[PLATFORM_FD_BALLOON - DEVICE_FD_FIRST_OWN] = balloon[1];
+    start->num_own_fds = 1;
+    put_u8(&start->setup, (uint8_t)launcher->spec->log_level);
     add_device(launcher, DEVICE_BALLOON, balloon[0]);
     return 0;
+}
+
+static int send_setup(const struct device_start *start, int monitor, msb_error **err)
+{
+    if (start->setup.failed)
+        return fail(err, MSB_ERR_NO_MEMORY, "out of memory");
+    if (start->setup.size > DEVICE_SETUP_MAX)
+        return fail(err, MSB_ERR_INVALID, "start %s: the paths that it is to serve are longer than %d bytes together",
+                    start->name, DEVICE_SETUP_MAX);
+    if (send(monitor, start->setup.data, start->setup.size, MSG_NOSIGNAL) < 0)
+        return fail_errno(err, "send the set-up to %s", start->name);
+    return 0;
+}
+
+static int start_device(struct launcher *launcher, const struct device_start *start, msb_error **err)
+{
+    _cleanup_fd_ int program = files_program(launcher->files, start->role, err);
+    _cleanup_fd_ int monitor_end = -1;
+    int fds[DEVICE_FD_FIRST_OWN + OWN_FDS_MAX] = { -1, -1, -1 };
+    int monitor[2], wanted = (int)DEVICE_SETUP_MAX * 2;
+    char *argv[] = { (char *)start->role, NULL };
+
+    if (program < 0)
+        return -1;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, monitor) < 0)
+        return fail_errno(err, "make a socket pair");
+    monitor_end = monitor[1];
+    fds[DEVICE_FD_MONITOR] = monitor_end;
+    fds[DEVICE_FD_FRONTEND] = start->backend;
+    memcpy(fds + DEVICE_FD_FIRST_OWN, start->own_fds, start->num_own_fds * sizeof(int));
+    struct spawn spawn = {
+        .user = start->user,
+        .host_network = start->host_network,
+        .fds = fds,
+        .num_fds = DEVICE_FD_FIRST_OWN + start->num_own_fds,
+        .report = DEVICE_FD_MONITOR,
+        .program = program,
+        .argv = argv,
+    };
+    /* As much as the host allows; send_setup() finds out whether it was enough. */
+    setsockopt(monitor[0], SOL_SOCKET, SO_SNDBUF, &wanted, sizeof(wanted));
+    if (!children_spawn(launcher->children, start->name, &spawn, monitor[0], err))
+        return -1;
+    return send_setup(start, monitor[0], err);
+}
+
+static int start_devices(struct launcher *launcher, msb_error **err)
+{
+    for (size_t i = 0; i < launcher->num_starts; i++)
+        if (start_device(launcher, &launcher->starts[i], err) < 0)
+            return -1;
+    return 0;
+}
+
+/* What the processes have now, or will never have. */
+static void close_all(struct launcher *launcher)
+{
+    for (size_t i = 0; i < launcher->num_starts; i++) {
+        cleanup_fd(&launcher->starts[i].backend);
+        cleanup_fd(&launcher->starts[i].given);
+        free(launcher->starts[i].setup.data);
+    }
+    for (size_t i = 0; i < launcher->num_devices; i++)
+        close(launcher->devices[i].socket);
 }
 
 /* ---- The engine ------------------------------------------------------------------------------------------------------------------- */
@@ -286,6 +299,7 @@ static int spawn_engine(struct launcher *launcher, const struct engine *engine, 
     return launched->engine ? 0 : -1;
 }
 
+/* Prepares the platform's device as well, where the engine needs one. */
 static int start_engine(struct launcher *launcher, struct launched *launched, msb_error **err)
 {
     const struct spec *spec = launcher->spec;
@@ -311,7 +325,7 @@ static int start_engine(struct launcher *launcher, struct launched *launched, ms
     files_kernel_record(kernel, "acpi", acpi, sizeof(acpi));
     vm.acpi_optional = strcmp(acpi, "optional") == 0;
     log_debug("the %s engine runs %s", engine->name, kernel);
-    if (!engine->own_platform && start_platform(launcher, err) < 0)
+    if (!engine->own_platform && prepare_platform(launcher, err) < 0)
         return -1;
     vm.initrd = initrd = files_initrd(launcher->files, kernel, spec->nested, err);
     if (initrd < 0)
@@ -330,17 +344,19 @@ int launch(const struct spec *spec, const struct files *files, int vsock_listene
            struct guest_config *config, struct launched *launched, msb_error **err)
 {
     struct launcher launcher = { .spec = spec, .files = files, .children = children };
-    int result = start_root(&launcher, config, err);
+    int result = prepare_root(&launcher, config, err);
 
     if (result == 0)
-        result = start_shares(&launcher, config, err);
+        result = prepare_shares(&launcher, config, err);
     if (result == 0)
-        result = start_vsock(&launcher, vsock_listener, launched, err);
+        result = prepare_vsock(&launcher, vsock_listener, launched, err);
     if (result == 0)
-        result = start_net(&launcher, launched, err);
+        result = prepare_net(&launcher, &launched->net, err);
     if (result == 0)
         result = start_engine(&launcher, launched, err);
-    for (size_t i = 0; i < launcher.num_devices; i++)
-        close(launcher.devices[i].socket);
+    if (result == 0)
+        result = start_devices(&launcher, err);
+    net_plan_close_ports(&launched->net);
+    close_all(&launcher);
     return result;
 }

@@ -27,21 +27,6 @@
 
 static const char program[] = QEMU_PROGRAM;
 
-static int qemu_probe(msb_error **err)
-{
-    if (access(program, X_OK) == 0)
-        return 0;
-    fail_errno(err, "find QEMU as `%s`", program);
-    return fail_prefix(err, "the qemu engine needs the package qemu-system-x86");
-}
-
-static int qemu_check(const struct engine_vm *vm, msb_error **err)
-{
-    if (vm->num_vcpus > QEMU_VCPUS_MAX)
-        return fail(err, MSB_ERR_UNSUPPORTED, "num_vcpus %u: the qemu engine has at most %d", vm->num_vcpus, QEMU_VCPUS_MAX);
-    return qemu_probe(err);
-}
-
 /* ---- The host's TSC -------------------------------------------------------------------------------------------------------- */
 
 struct instant {
@@ -60,8 +45,11 @@ static struct instant now(void)
     return instant;
 }
 
+/* Of the last check: the monitor's, and the engine's process is a copy of it. */
+static struct instant begin;
+
 /* The two readings of an instant lie some 30 ns apart at most, so that a few milliseconds are exact to 10 parts in a million. */
-static unsigned tsc_khz(struct instant begin)
+static unsigned tsc_khz(void)
 {
     enum { LONG_ENOUGH = 3000000 /* ns */ };
     struct instant end;
@@ -70,6 +58,24 @@ static unsigned tsc_khz(struct instant begin)
         end = now();
     while (end.nanoseconds - begin.nanoseconds < LONG_ENOUGH);
     return (unsigned)((end.tsc - begin.tsc) * 1000000U / (end.nanoseconds - begin.nanoseconds));
+}
+
+/* ---- What it can do -------------------------------------------------------------------------------------------------------- */
+
+static int qemu_probe(msb_error **err)
+{
+    if (access(program, X_OK) == 0)
+        return 0;
+    fail_errno(err, "find QEMU as `%s`", program);
+    return fail_prefix(err, "the qemu engine needs the package qemu-system-x86");
+}
+
+static int qemu_check(const struct engine_vm *vm, msb_error **err)
+{
+    if (vm->num_vcpus > QEMU_VCPUS_MAX)
+        return fail(err, MSB_ERR_UNSUPPORTED, "num_vcpus %u: the qemu engine has at most %d", vm->num_vcpus, QEMU_VCPUS_MAX);
+    begin = now();
+    return qemu_probe(err);
 }
 
 /* ---- The cell ---------------------------------------------------------------------------------------------------------------- */
@@ -140,14 +146,13 @@ static void block_signals(void)
 
 static int qemu_run(const struct engine_vm *vm, msb_error **err)
 {
-    struct instant begin = now();
     char *const environment[] = { NULL };
     char **argv;
 
     /* The cell's user differs from the monitor's when that is root's. */
     if (enter_cell(vm, err) < 0 || cell_die_with(vm->report, err) < 0)
         return -1;
-    argv = qemu_arguments(program, vm, tsc_khz(begin), err);
+    argv = qemu_arguments(program, vm, tsc_khz(), err);
     if (!argv)
         return -1;
     if (fcntl(vm->report, F_SETFD, FD_CLOEXEC) < 0 || fcntl(vm->initrd, F_SETFD, FD_CLOEXEC) < 0)
