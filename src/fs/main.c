@@ -319,7 +319,7 @@ static int serve(const struct fs_setup *setup, struct device *device, msb_error 
         return -1;
     memcpy(config.tag, setup->tag, strlen(setup->tag));
     vu = vhost_user_new(loop, DEVICE_FD_FRONTEND, &description, device, err);
-    result = vu && device_ready(loop, err) == 0 ? loop_run(loop, err) : -1;
+    result = vu && device_ready(loop, NULL, NULL, err) == 0 ? loop_run(loop, err) : -1;
     vhost_user_free(vu);
     loop_free(loop);
     return result;

@@ -18,9 +18,10 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+/* The kernel's name for the first network card, and there is one. */
+#define CARD "eth0"
+
 enum {
-    LOOPBACK_INDEX = 1, /* LOOPBACK_IFINDEX of the kernel */
-    INDEX_MAX = 64,     /* a kernel brings a handful: tunnels, and ours */
     REQUEST_MAX = 256,
     REPLY_MAX = 4096,
 };
@@ -56,7 +57,7 @@ static void add_attribute(struct request *request, uint16_t type, const void *da
     request->header.nlmsg_len += (uint32_t)RTA_SPACE(size);
 }
 
-/* The kernel serves a request before send() returns, and answers only what fails (netlink(7), NLM_F_ACK). */
+/* The kernel serves a request before write() returns, and answers only what fails (netlink(7), NLM_F_ACK). */
 static int perform(int fd, const struct request *request, const char *what, msb_error **err)
 {
     uint8_t reply[REPLY_MAX] __attribute__((aligned(NLMSG_ALIGNTO)));
@@ -64,9 +65,9 @@ static int perform(int fd, const struct request *request, const char *what, msb_
     const struct nlmsgerr *answer = NLMSG_DATA(header);
     ssize_t n;
 
-    if (send(fd, request, request->header.nlmsg_len, 0) < 0)
+    if (write(fd, request, request->header.nlmsg_len) < 0)
         return fail_errno(err, "%s", what);
-    n = recv(fd, reply, sizeof(reply), MSG_DONTWAIT);
+    n = read(fd, reply, sizeof(reply));
     if (n < 0 && errno == EAGAIN)
         return 0;
     if (n < (ssize_t)NLMSG_LENGTH(sizeof(*answer)) || header->nlmsg_type != NLMSG_ERROR)
@@ -144,16 +145,10 @@ static void set(int proc_fd, const char *path, const char *value)
 }
 
 /* The interface takes no part in IPv6's own configuration: no waiting, no addresses but ours. */
-static void quiet_ipv6(int proc_fd, const char *interface)
+static void quiet_ipv6(int proc_fd)
 {
-    static const char *const settings[] = { "accept_dad", "accept_ra" };
-
-    for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
-        char path[96];
-
-        snprintf(path, sizeof(path), "sys/net/ipv6/conf/%s/%s", interface, settings[i]);
-        set(proc_fd, path, "0");
-    }
+    set(proc_fd, "sys/net/ipv6/conf/" CARD "/accept_dad", "0");
+    set(proc_fd, "sys/net/ipv6/conf/" CARD "/accept_ra", "0");
 }
 
 /*
@@ -175,21 +170,6 @@ static bool is_zero(const uint8_t *bytes, size_t size)
     return true;
 }
 
-/* The interface with this MAC address: its index, or -1. Asked for one by one: a list would come with every address there is. */
-static int find_interface(int fd, const uint8_t mac[6], char name[IF_NAMESIZE])
-{
-    for (int index = LOOPBACK_INDEX + 1; index <= INDEX_MAX; index++) {
-        struct ifreq request = { .ifr_ifindex = index };
-
-        if (ioctl(fd, SIOCGIFNAME, &request) < 0 || ioctl(fd, SIOCGIFHWADDR, &request) < 0 ||
-            memcmp(request.ifr_hwaddr.sa_data, mac, 6) != 0)
-            continue;
-        snprintf(name, IF_NAMESIZE, "%s", request.ifr_name);
-        return index;
-    }
-    return -1;
-}
-
 static int set_up_ipv6(int fd, int index, const struct guest_network *network, msb_error **err)
 {
     if (is_zero(network->ipv6, sizeof(network->ipv6)))
@@ -204,7 +184,7 @@ static int set_up_ipv6(int fd, int index, const struct guest_network *network, m
 int network_set_up(const struct guest_network *network, int proc_fd, struct control *control, msb_error **err)
 {
     _cleanup_fd_ int ioctl_fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    char name[IF_NAMESIZE];
+    struct ifreq card = { .ifr_name = CARD };
     msb_error *fault = NULL;
     int fd, index;
 
@@ -215,15 +195,15 @@ int network_set_up(const struct guest_network *network, int proc_fd, struct cont
     if (!network->present)
         return 0;
     /* It stays open: the first one that is closed has the kernel shrink its table of such sockets, and a start takes longer for it. */
-    fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+    fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
     if (fd < 0)
         return fail_errno(err, "open a netlink socket to set the network up");
-    index = find_interface(ioctl_fd, network->mac, name);
-    if (index < 0)
-        return fail(err, MSB_ERR_NOT_FOUND, "the guest has no network interface: is virtio_net in its kernel?");
-    quiet_ipv6(proc_fd, name);
+    if (ioctl(ioctl_fd, SIOCGIFINDEX, &card) < 0)
+        return fail_errno(err, "find the network interface " CARD " (is virtio_net in the guest's kernel?)");
+    index = card.ifr_ifindex;
+    quiet_ipv6(proc_fd);
     look_before_sleep(proc_fd);
-    if (bring_up(ioctl_fd, name, err) < 0 || add_address(fd, index, AF_INET, network->ipv4, network->ipv4_bits, err) < 0)
+    if (bring_up(ioctl_fd, CARD, err) < 0 || add_address(fd, index, AF_INET, network->ipv4, network->ipv4_bits, err) < 0)
         return -1;
     if (!is_zero(network->ipv4_gateway, sizeof(network->ipv4_gateway)) &&
         add_default_route(fd, index, AF_INET, network->ipv4_gateway, err) < 0)

@@ -5,7 +5,7 @@
 
 #include "guest/control.h"
 
-/* lo is brought up always; with a network also the interface with its MAC address. proc_fd is /proc. */
+/* lo is brought up always; with a network also eth0. proc_fd is /proc. */
 int network_set_up(const struct guest_network *network, int proc_fd, struct control *control, msb_error **err);
 
 #endif

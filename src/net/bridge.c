@@ -50,7 +50,7 @@ struct bridge {
     struct members *members; /* NULL when in no group */
     struct reassembly *reassembly;
     struct refusals refusals;
-    bool guest_was_seen;
+    bool ports_are_open;
 };
 
 /* ---- To the guest -------------------------------------------------------------------------------------------------------- */
@@ -271,18 +271,6 @@ static void reassemble(struct bridge *b, const struct packet *p)
         handle(b, frame, &packet, true);
 }
 
-/* Who waits for the guest to be there: published ports. */
-static void guest_seen(struct bridge *b)
-{
-    if (b->guest_was_seen)
-        return;
-    b->guest_was_seen = true;
-    if (b->outside)
-        outside_accept(b->outside);
-    if (b->udp_ports)
-        udp_ports_listen(b->udp_ports, true);
-}
-
 static void frame_from_guest(void *data, uint8_t *frame, size_t size)
 {
     struct bridge *b = data;
@@ -293,7 +281,6 @@ static void frame_from_guest(void *data, uint8_t *frame, size_t size)
         count(b, NULL, reason);
     else
         handle(b, frame, &p, false);
-    guest_seen(b);
 }
 
 static void end_of_batch(void *data)
@@ -303,7 +290,7 @@ static void end_of_batch(void *data)
     if (b->outside)
         outside_update(b->outside);
     nic_flush(b->nic);
-    if (b->udp_ports && b->guest_was_seen)
+    if (b->udp_ports && b->ports_are_open)
         udp_ports_listen(b->udp_ports, !nic_is_congested(b->nic));
 }
 
@@ -441,6 +428,15 @@ int bridge_start(struct bridge *b, int frontend, msb_error **err)
     if (b->outside)
         outside_update(b->outside);
     return 0;
+}
+
+void bridge_open_ports(struct bridge *b)
+{
+    b->ports_are_open = true;
+    if (b->outside)
+        outside_accept(b->outside);
+    if (b->udp_ports)
+        udp_ports_listen(b->udp_ports, !nic_is_congested(b->nic));
 }
 
 void bridge_log_counters(const struct bridge *b)

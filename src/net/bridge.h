@@ -19,6 +19,9 @@ int bridge_enter_cell(struct bridge *bridge, const char *group, msb_error **err)
 /* Begins to serve the guest's network card, whose vhost-user socket becomes the bridge's. */
 int bridge_start(struct bridge *bridge, int frontend, msb_error **err);
 
+/* The guest has its addresses: published ports take what comes, and what has come. */
+void bridge_open_ports(struct bridge *bridge);
+
 /* Logs what was counted, at level debug. */
 void bridge_log_counters(const struct bridge *bridge);
 

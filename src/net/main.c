@@ -123,6 +123,11 @@ static int enter_cell(struct bridge *bridge, const struct net_setup *setup, msb_
     return cell_confine(allowed, sizeof(allowed) / sizeof(allowed[0]), err);
 }
 
+static void open_ports(void *data)
+{
+    bridge_open_ports(data);
+}
+
 static int run(msb_error **err)
 {
     struct net_setup setup = { 0 };
@@ -143,7 +148,7 @@ static int run(msb_error **err)
         bridge = bridge_new(loop, &setup, FDS_MAX, err);
     }
     if (!bridge || enter_cell(bridge, &setup, err) < 0 || bridge_start(bridge, DEVICE_FD_FRONTEND, err) < 0 ||
-        device_ready(loop, err) < 0)
+        device_ready(loop, open_ports, bridge, err) < 0)
         result = -1;
     if (result == 0)
         result = loop_run(loop, err);

@@ -128,12 +128,14 @@ static int set_names(const struct net_setup *setup, const struct addresses *a, s
     return add_line(&guest->hosts, &guest->num_hosts, host6, " host.microsandbox.internal", err);
 }
 
-static int set_guest(const struct net_setup *setup, struct guest_network *guest, msb_error **err)
+static int set_guest(struct net_plan *plan, msb_error **err)
 {
+    const struct net_setup *setup = &plan->setup;
     struct addresses a = addresses_of(setup->ip, setup->subnet, setup->subnet_bits);
+    struct guest_network *guest = &plan->guest;
 
+    memcpy(plan->mac, &a.mac, sizeof(plan->mac));
     guest->present = true;
-    memcpy(guest->mac, &a.mac, sizeof(guest->mac));
     memcpy(guest->ipv4, &a.ip, sizeof(guest->ipv4));
     memcpy(guest->ipv4_gateway, &a.gateway, sizeof(guest->ipv4_gateway));
     guest->ipv4_bits = setup->subnet_bits;
@@ -162,7 +164,7 @@ int net_plan_make(const struct spec *spec, const char *runtime, struct net_plan 
     plan->needs_caller = spec->has_subnet;
     if (open_ports(spec, plan, err) < 0 || assign(spec, runtime, plan, err) < 0)
         return -1;
-    return set_guest(&plan->setup, &plan->guest, err);
+    return set_guest(plan, err);
 }
 
 void net_plan_close_ports(struct net_plan *plan)

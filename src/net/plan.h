@@ -15,7 +15,8 @@ struct net_plan {
     bool host_network;          /* the process is started in the host's network namespace (struct spawn) */
     bool needs_caller;          /* it must be the caller's user (SPAWN_CALLER), for the group's directory */
     struct net_setup setup;     /* for the process */
-    struct guest_network guest; /* for PID 1, and its MAC address for the engine */
+    struct guest_network guest; /* for PID 1 */
+    uint8_t mac[6];             /* the guest's, for the engine */
     int *ports;                 /* the process's descriptors from NET_FD_FIRST_PORT on; setup.num_ports of them */
     uint16_t *host_ports;       /* what they listen on, where 0 was asked for too */
     struct group_member member;

@@ -40,7 +40,7 @@ static int run(msb_error **err)
         return -1;
     entropy = vhost_user_new(loop, DEVICE_FD_FRONTEND, &entropy_device, &devices[0], err);
     balloon = entropy ? vhost_user_new(loop, PLATFORM_FD_BALLOON, &balloon_device, &devices[1], err) : NULL;
-    if (!balloon || device_ready(loop, err) < 0 || loop_run(loop, err) < 0)
+    if (!balloon || device_ready(loop, NULL, NULL, err) < 0 || loop_run(loop, err) < 0)
         return -1;
     vhost_user_free(entropy);
     vhost_user_free(balloon);

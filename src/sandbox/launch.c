@@ -39,7 +39,8 @@ struct device_start {
     int backend; /* its end of the vhost-user connection */
     int own_fds[OWN_FDS_MAX];
     size_t num_own_fds;
-    int given; /* one of own_fds that nobody else needs, or -1 */
+    int given;                /* one of own_fds that nobody else needs, or -1 */
+    struct one_child **child; /* where its process is noted, or NULL */
 };
 
 struct launcher {
@@ -140,8 +141,9 @@ static int prepare_vsock(struct launcher *launcher, int listener, struct launche
     return connect_device(launcher, start, DEVICE_VSOCK, err) ? 0 : -1;
 }
 
-static int prepare_net(struct launcher *launcher, struct net_plan *plan, msb_error **err)
+static int prepare_net(struct launcher *launcher, struct launched *launched, msb_error **err)
 {
+    struct net_plan *plan = &launched->net;
     _cleanup_free_ char *runtime = NULL;
     struct device_start *start;
     struct engine_device *device;
@@ -153,6 +155,7 @@ static int prepare_net(struct launcher *launcher, struct net_plan *plan, msb_err
     if (net_plan_make(launcher->spec, runtime, plan, err) < 0)
         return -1;
     start = add_start(launcher, "net", "the net device", plan->needs_caller ? SPAWN_CALLER : SPAWN_NOBODY);
+    start->child = &launched->net_process;
     start->host_network = plan->host_network;
     start->num_own_fds = plan->setup.num_ports;
     for (size_t i = 0; i < start->num_own_fds; i++)
@@ -161,7 +164,7 @@ static int prepare_net(struct launcher *launcher, struct net_plan *plan, msb_err
     device = connect_device(launcher, start, DEVICE_NET, err);
     if (!device)
         return -1;
-    memcpy(device->mac, plan->guest.mac, sizeof(device->mac));
+    memcpy(device->mac, plan->mac, sizeof(device->mac));
     device->mtu = NET_MTU;
     return 0;
 }
@@ -195,18 +198,19 @@ static int send_setup(const struct device_start *start, int monitor, msb_error *
     return 0;
 }
 
-static int start_device(struct launcher *launcher, const struct device_start *start, msb_error **err)
+static struct one_child *start_device(struct launcher *launcher, const struct device_start *start, msb_error **err)
 {
     _cleanup_fd_ int program = files_program(launcher->files, start->role, err);
     _cleanup_fd_ int monitor_end = -1;
     int fds[DEVICE_FD_FIRST_OWN + OWN_FDS_MAX] = { -1, -1, -1 };
     int monitor[2], wanted = (int)DEVICE_SETUP_MAX * 2;
     char *argv[] = { (char *)start->role, NULL };
+    struct one_child *child;
 
     if (program < 0)
-        return -1;
+        return NULL;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, monitor) < 0)
-        return fail_errno(err, "make a socket pair");
+        return FAIL_NULL(fail_errno(err, "make a socket pair"));
     monitor_end = monitor[1];
     fds[DEVICE_FD_MONITOR] = monitor_end;
     fds[DEVICE_FD_FRONTEND] = start->backend;
@@ -222,16 +226,21 @@ static int start_device(struct launcher *launcher, const struct device_start *st
     };
     /* As much as the host allows; send_setup() finds out whether it was enough. */
     setsockopt(monitor[0], SOL_SOCKET, SO_SNDBUF, &wanted, sizeof(wanted));
-    if (!children_spawn(launcher->children, start->name, &spawn, monitor[0], err))
-        return -1;
-    return send_setup(start, monitor[0], err);
+    child = children_spawn(launcher->children, start->name, &spawn, monitor[0], err);
+    return child && send_setup(start, monitor[0], err) == 0 ? child : NULL;
 }
 
 static int start_devices(struct launcher *launcher, msb_error **err)
 {
-    for (size_t i = 0; i < launcher->num_starts; i++)
-        if (start_device(launcher, &launcher->starts[i], err) < 0)
+    for (size_t i = 0; i < launcher->num_starts; i++) {
+        const struct device_start *start = &launcher->starts[i];
+        struct one_child *child = start_device(launcher, start, err);
+
+        if (!child)
             return -1;
+        if (start->child)
+            *start->child = child;
+    }
     return 0;
 }
 
@@ -351,7 +360,7 @@ int launch(const struct spec *spec, const struct files *files, int vsock_listene
     if (result == 0)
         result = prepare_vsock(&launcher, vsock_listener, launched, err);
     if (result == 0)
-        result = prepare_net(&launcher, &launched->net, err);
+        result = prepare_net(&launcher, launched, err);
     if (result == 0)
         result = start_engine(&launcher, launched, err);
     if (result == 0)
@@ -359,4 +368,11 @@ int launch(const struct spec *spec, const struct files *files, int vsock_listene
     net_plan_close_ports(&launched->net);
     close_all(&launcher);
     return result;
+}
+
+void launched_configured(const struct launched *launched)
+{
+    /* Where it cannot be told, it has ended. */
+    if (launched->net_process)
+        (void)!send(launched->net_process->report, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 }

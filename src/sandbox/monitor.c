@@ -181,6 +181,7 @@ static void on_ready(void *data)
 
     monitor->guest_ready = true;
     log_debug("the guest is configured");
+    launched_configured(&monitor->launched);
     check_up(monitor);
 }
 

@@ -51,16 +51,31 @@ int device_receive_log_level(const char *role, msb_error **err)
     return 0;
 }
 
-static void monitor_hung_up(struct loop_source *source, int fd, uint32_t events, void *data)
+/* What is known of the monitor once the device is ready. */
+static struct {
+    struct loop *loop;
+    void (*configured)(void *data);
+    void *data;
+} after;
+
+/* Anything but what it waits for is the monitor's end, or a reason to end. */
+static void monitor_said(struct loop_source *source, int fd, uint32_t events, void *data)
 {
-    (void)source, (void)fd, (void)events;
-    loop_quit(data);
+    char byte;
+
+    (void)source, (void)events, (void)data;
+    if (after.configured && recv(fd, &byte, 1, MSG_DONTWAIT) == 1)
+        after.configured(after.data);
+    else
+        loop_quit(after.loop);
 }
 
-int device_ready(struct loop *loop, msb_error **err)
+int device_ready(struct loop *loop, void (*configured)(void *data), void *data, msb_error **err)
 {
-    /* The monitor sends nothing after the set-up: whatever is reported is its end, or a reason to end. */
-    if (!loop_add(loop, DEVICE_FD_MONITOR, EPOLLIN | EPOLLRDHUP, monitor_hung_up, loop, err))
+    after.loop = loop;
+    after.configured = configured;
+    after.data = data;
+    if (!loop_add(loop, DEVICE_FD_MONITOR, EPOLLIN | EPOLLRDHUP, monitor_said, NULL, err))
         return -1;
     if (send(DEVICE_FD_MONITOR, ready_packet, sizeof(ready_packet), MSG_NOSIGNAL) < 0)
         return fail_errno(err, "tell the monitor that the device is ready");

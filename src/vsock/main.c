@@ -40,7 +40,7 @@ static int run(msb_error **err)
         cell_die_with(DEVICE_FD_MONITOR, err) < 0 || cell_confine(allowed, sizeof(allowed) / sizeof(allowed[0]), err) < 0)
         return -1;
     vsock = vsock_new(loop, DEVICE_FD_FRONTEND, VSOCK_FD_INCOMING, VSOCK_FD_LISTEN, err);
-    if (!vsock || device_ready(loop, err) < 0 || loop_run(loop, err) < 0)
+    if (!vsock || device_ready(loop, NULL, NULL, err) < 0 || loop_run(loop, err) < 0)
         return -1;
     vsock_free(vsock);
     loop_free(loop);

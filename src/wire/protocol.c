@@ -32,7 +32,6 @@ static void encode_network(struct writer *w, const struct guest_network *network
     put_bool(w, network->present);
     if (!network->present)
         return;
-    put_raw(w, network->mac, sizeof(network->mac));
     put_raw(w, network->ipv4, sizeof(network->ipv4));
     put_raw(w, network->ipv4_gateway, sizeof(network->ipv4_gateway));
     put_u8(w, network->ipv4_bits);
@@ -48,7 +47,6 @@ static void decode_network(struct reader *r, struct guest_network *network)
     network->present = get_bool(r);
     if (!network->present)
         return;
-    get_fixed(r, network->mac, sizeof(network->mac));
     get_fixed(r, network->ipv4, sizeof(network->ipv4));
     get_fixed(r, network->ipv4_gateway, sizeof(network->ipv4_gateway));
     network->ipv4_bits = get_u8(r);

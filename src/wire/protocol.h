@@ -91,7 +91,6 @@ struct guest_share {
 
 struct guest_network {
     bool present;
-    uint8_t mac[6];
     /* All zero: no default route. The gateways lie outside of the networks: their routes say RTNH_F_ONLINK. */
     uint8_t ipv4[4], ipv4_gateway[4];
     uint8_t ipv4_bits;

@@ -127,10 +127,11 @@ static void shell(const char *command)
 }
 
 /* As PID 1 does it, from the same structure. */
-static void configure(const struct guest_network *guest, unsigned mtu)
+static void configure(const struct net_plan *plan, unsigned mtu)
 {
     char command[1024], ip[INET_ADDRSTRLEN], gateway[INET_ADDRSTRLEN], ip6[INET6_ADDRSTRLEN], gateway6[INET6_ADDRSTRLEN];
-    const uint8_t *mac = guest->mac;
+    const struct guest_network *guest = &plan->guest;
+    const uint8_t *mac = plan->mac;
 
     inet_ntop(AF_INET, guest->ipv4, ip, sizeof(ip));
     inet_ntop(AF_INET, guest->ipv4_gateway, gateway, sizeof(gateway));
@@ -179,7 +180,7 @@ static _Noreturn void hold_guest(const struct wire *w, int parent)
     parent = STDERR_FILENO + 1;
     if (unshare(CLONE_NEWNET) < 0 || send_fd(parent, open_tap(w->plain)) < 0)
         die("make the guest's namespace", NULL);
-    configure(&w->plan.guest, w->mtu ? w->mtu : NET_MTU);
+    configure(&w->plan, w->mtu ? w->mtu : NET_MTU);
     if (write(parent, "", 1) != 1)
         die("tell the wire", NULL);
     for (;;)
@@ -418,6 +419,8 @@ int main(int argc, char **argv)
     if (!loop_add(w->loop, STDIN_FILENO, EPOLLIN, input_ended, w, &error) ||
         !loop_add(w->loop, w->device.child.pidfd, EPOLLIN, device_ended, w, &error))
         die("loop", error);
+    if (send(w->device.monitor, "", 1, MSG_NOSIGNAL) != 1)
+        die("say that the guest is configured", NULL);
     announce(w);
     loop_run(w->loop, &error);
     status = device_process_stop(&w->device);

@@ -214,7 +214,6 @@ static struct writer encoded_config(void)
         .num_shares = 2,
         .network = {
             .present = true,
-            .mac = { 2, 0, 0, 0, 0, 1 },
             .ipv4 = { 10, 0, 2, 15 },
             .ipv4_gateway = { 10, 0, 2, 2 },
             .ipv4_bits = 24,
@@ -254,7 +253,7 @@ static void config_comes_back(void **state)
     assert_true(config.shares[0].read_only);
     assert_true(config.shares[1].is_file);
     assert_true(config.network.present);
-    assert_int_equal(config.network.mac[5], 1);
+    assert_int_equal(config.network.ipv4[3], 15);
     assert_int_equal(config.network.ipv4_gateway[3], 2);
     assert_int_equal(config.network.ipv6_bits, 64);
     assert_string_equal(config.network.resolvers[0], "10.0.2.3");
