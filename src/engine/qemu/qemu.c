@@ -146,7 +146,8 @@ static void block_signals(void)
 
 static int qemu_run(const struct engine_vm *vm, msb_error **err)
 {
-    char *const environment[] = { NULL };
+    /* One heap, that grows in large steps: a heap of its own for the thread of the vCPUs grew by 800 calls of mprotect() in a start. */
+    char *const environment[] = { (char *)"MALLOC_ARENA_MAX=1", (char *)"MALLOC_TOP_PAD_=4194304", NULL };
     char **argv;
 
     /* The cell's user differs from the monitor's when that is root's. */
