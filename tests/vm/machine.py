@@ -111,6 +111,31 @@ print('each its own')
 """
 
 
+# Each child takes most of the memory there is, and leaves it written to.
+NEW = """
+import mmap, os
+size = 64 << 20
+for i in range(4):
+    if os.fork() == 0:
+        memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        for at in range(0, size, 1 << 20):
+            if memory[at:at + (1 << 20)].strip(b"\\0"):
+                os._exit(2)
+            memory[at:at + (1 << 20)] = b"\\xa5" * (1 << 20)
+        os._exit(0)
+    if os.wait()[1]:
+        raise SystemExit("something lay in new memory")
+print("zero")
+"""
+
+
+@test
+def new_memory_is_zero(t):
+    if not shutil.which("python3", path="/usr/bin"):
+        skip("no python3 here")
+    equal(t.output("-m", "128m", "/usr/bin/python3", "-c", NEW), b"zero\n")
+
+
 @test
 def what_is_written_to_a_private_mapping_of_a_file(t):
     """It stays the writer's, whatever else comes with a fault."""
