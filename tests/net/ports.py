@@ -3,6 +3,7 @@
 """Published ports, and connections to the outside under load: TCP and UDP, IPv4 and IPv6, many at once, and clients that hang up."""
 import hashlib
 import os
+import select
 import shutil
 import socket
 import subprocess
@@ -152,6 +153,22 @@ class Ports(unittest.TestCase):
                 # A port that is not published is closed.
                 self.assertEqual(w.tcp("127.0.0.1", PORT), w.REFUSED)
                 self.doCleanups()
+
+    def test_early(self):
+        """What comes before the guest is configured waits, and is served then."""
+        guest = self.guest("scope=group", "late", f"port=0:{PORT}", f"port=0:{PORT}/udp")
+        with socket.create_connection(("127.0.0.1", guest.ports[0]), timeout=60) as tcp, \
+             socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            tcp.sendall(HELLO)
+            udp.settimeout(60)
+            udp.connect(("127.0.0.1", guest.ports[1]))
+            udp.send(HELLO)
+            # Nothing listens in the guest: who took them now would have them refused.
+            self.assertEqual(select.select([tcp, udp], [], [], 0.3)[0], [])
+            self.serve(guest, w.echo_server, PORT)
+            guest.configured()
+            self.assertEqual(tcp.recv(100), HELLO)
+            self.assertEqual(udp.recv(100), HELLO)
 
     def test_clients(self):
         """Who the guest sees: the client, or the gateway for the host's own loopback. Private clients are answered in every scope."""

@@ -5,9 +5,10 @@
  * the world around the host.
  *
  *     net-wire MSB-NET RUNTIME [scope=NAME] [subnet=A.B.C.D/N] [ip=A.B.C.D] [name=NAME] [port=PORT]... [log=LEVEL] [plain] [mtu=N]
+ *              [late]
  *
  * Prints one line of JSON when the guest is up: the process that holds its network namespace, its addresses, the ports. Ends when
- * standard input does, with the exit status of msb-net.
+ * standard input does, with the exit status of msb-net. With "late", msb-net is told that the guest is configured when a byte comes there.
  */
 #include "config/port.h"
 #include "device_process.h"
@@ -45,6 +46,7 @@ struct wire {
     struct spec spec;
     struct spec_port ports[MAX_PORTS];
     bool plain; /* no offloads, no mergeable buffers */
+    bool late;
     unsigned mtu;
     struct net_plan plan;
     struct device_process device;
@@ -98,6 +100,8 @@ static void parse_argument(struct wire *w, const char *argument)
         w->mtu = (unsigned)atoi(value);
     } else if (strncmp(argument, "plain", key) == 0) {
         w->plain = true;
+    } else if (strncmp(argument, "late", key) == 0) {
+        w->late = true;
     } else {
         result = fail(&error, MSB_ERR_INVALID, "unknown");
     }
@@ -376,7 +380,13 @@ static void announce(const struct wire *w)
     fflush(stdout);
 }
 
-static void input_ended(struct loop_source *source, int fd, uint32_t events, void *data)
+static void say_configured(const struct wire *w)
+{
+    if (send(w->device.monitor, "", 1, MSG_NOSIGNAL) != 1)
+        die("say that the guest is configured", NULL);
+}
+
+static void input(struct loop_source *source, int fd, uint32_t events, void *data)
 {
     struct wire *w = data;
     char byte;
@@ -384,6 +394,8 @@ static void input_ended(struct loop_source *source, int fd, uint32_t events, voi
     (void)source, (void)events;
     if (read(fd, &byte, 1) <= 0)
         loop_quit(w->loop);
+    else
+        say_configured(w);
 }
 
 static void device_ended(struct loop_source *source, int fd, uint32_t events, void *data)
@@ -416,11 +428,11 @@ int main(int argc, char **argv)
     make_guest(w);
     start_device(w, argv[1]);
     start_wire(w);
-    if (!loop_add(w->loop, STDIN_FILENO, EPOLLIN, input_ended, w, &error) ||
+    if (!loop_add(w->loop, STDIN_FILENO, EPOLLIN, input, w, &error) ||
         !loop_add(w->loop, w->device.child.pidfd, EPOLLIN, device_ended, w, &error))
         die("loop", error);
-    if (send(w->device.monitor, "", 1, MSG_NOSIGNAL) != 1)
-        die("say that the guest is configured", NULL);
+    if (!w->late)
+        say_configured(w);
     announce(w);
     loop_run(w->loop, &error);
     status = device_process_stop(&w->device);

@@ -265,6 +265,11 @@ class Guest(Namespace):
         self.errors.seek(0)
         return self.errors.read().decode()
 
+    def configured(self):
+        """To be said of a guest that is "late"."""
+        self.wire.stdin.write(b"\n")
+        self.wire.stdin.flush()
+
     def end(self):
         """Hangs up; msb-net must end well."""
         self.wire.stdin.close()
