@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """That a network card comes to the guest, and is one of the VM's processes. What passes through it has tests of its own (net)."""
 import http.client
+import shutil
 import socket
 import time
 
-from harness import children, equal, expect, kill, test, wait_gone
+from harness import children, equal, expect, kill, skip, test, wait_gone
 
 SERVER = "import http.server, sys; s = http.server.HTTPServer(('', 80), http.server.SimpleHTTPRequestHandler); " \
          "print('up', flush=True); s.serve_forever()"
@@ -12,6 +13,24 @@ SERVER = "import http.server, sys; s = http.server.HTTPServer(('', 80), http.ser
 SAYS_MUCH = "import socket; s = socket.create_server(('', 80), backlog=100); print('up', flush=True)\n" \
             "while True:\n c = s.accept()[0]\n asked = b''\n while part := c.recv(100): asked += part\n" \
             " c.sendall(bytes(int(asked))); c.close()"
+
+# Changes of an interface, of addresses and of routes, as rtnetlink(7) tells those who listen: the message's type, the address family.
+LISTENER = """
+import socket, struct, subprocess
+s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
+s.bind((0, 0x1 | 0x10 | 0x40 | 0x100 | 0x400))
+s.settimeout(20)
+for change in "link set lo mtu 1500", "addr add 10.9.9.9/24 dev lo", "addr add fd99::1/64 dev lo":
+    subprocess.run(["ip", *change.split()], check=True)
+wanted = {(16, 0), (20, 2), (24, 2), (20, 10), (24, 10)}
+while wanted:
+    data = s.recv(65536)
+    while data:
+        length, kind = struct.unpack_from("IH", data)
+        wanted.discard((kind, data[16]))
+        data = data[(length + 3) & ~3:]
+print("told")
+"""
 
 
 def free_port():
@@ -24,6 +43,13 @@ def free_port():
 def alone_in_its_group_it_needs_no_card(t):
     equal(t.output("sh", "-c", "ls /sys/class/net").split(), [b"lo"])
     equal(t.output("--scope", "none", "sh", "-c", "ls /sys/class/net").split(), [b"lo"])
+
+
+@test
+def changes_are_told_to_who_listens(t):
+    if not shutil.which("ip") or not shutil.which("python3", path="/usr/bin"):
+        skip("no iproute2 or python3 here")
+    equal(t.output("/usr/bin/python3", "-c", LISTENER), b"told\n")
 
 
 @test
