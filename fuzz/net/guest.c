@@ -28,6 +28,7 @@
 #include <netinet/tcp.h>
 #include <sched.h>
 #include <stdio.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -688,6 +689,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv);
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
+    signal(SIGPIPE, SIG_IGN); /* as msb-net does */
     if (!getenv("MSB_FUZZ_WORLD")) {
         char **again = calloc((size_t)*argc + 3, sizeof(char *));
 
