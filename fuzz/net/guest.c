@@ -27,8 +27,8 @@
 #include <netinet/icmp6.h>
 #include <netinet/tcp.h>
 #include <sched.h>
-#include <stdio.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
