@@ -746,7 +746,8 @@ static struct bridge *make_bridge(struct loop *loop, uint8_t shape)
         start_queue(i, (shape & 0x40) ? 1ULL << VIRTIO_RING_F_EVENT_IDX : 0);
     if (bridge_start(bridge, dup(world.home), NULL) < 0)
         abort();
-    bridge_open_ports(bridge);
+    if (!(shape & 0x80))
+        bridge_open_ports(bridge);
     return bridge;
 }
 

@@ -179,6 +179,9 @@ static void on_ready(void *data)
 {
     struct monitor *monitor = data;
 
+    /* Once is enough, however often a guest says so. */
+    if (monitor->guest_ready)
+        return;
     monitor->guest_ready = true;
     log_debug("the guest is configured");
     launched_configured(&monitor->launched);

@@ -46,7 +46,7 @@ struct wire {
     struct spec spec;
     struct spec_port ports[MAX_PORTS];
     bool plain; /* no offloads, no mergeable buffers */
-    bool late;
+    bool late;  /* msb-net is told only when a byte comes that the guest is configured */
     unsigned mtu;
     struct net_plan plan;
     struct device_process device;

@@ -63,7 +63,7 @@ static const struct cell_syscall allowed[] = {
     { SCMP_SYS(openat), 2, O_ACCMODE, O_RDWR, EACCES },
     CELL_ALLOW(read),
     CELL_ALLOW(pread64),
-    CELL_ALLOW(lseek),
+    CELL_ALLOW(lseek),      /* also to find where the host has given no memory yet */
     CELL_ALLOW(getdents64), /* at its end it looks for its run directory */
     CELL_ALLOW(close),
     ALLOW_IF(close_range, 2, ~0UL, 0), /* process 1, which only waits; not to have a table of its own */
