@@ -5,7 +5,7 @@
  */
 #include "engine/kvm/acpi.h"
 #include "engine/kvm/machine.h"
-#include "engine/kvm/memory_file.h"
+#include "engine/memory_file.h"
 #include "engine/kvm/vcpu.h"
 #include "guest.h"
 #include "util/cleanup.h"
@@ -125,7 +125,7 @@ static void bench_create(struct bench *bench, uint64_t memory, unsigned num_vcpu
     bench->kick = make_event();
     bench->acknowledge = make_event();
     bench->interrupt = make_event();
-    assert_ok(vm_create(&bench->vm, bench->kvm, memory_file_create(memory, NULL), memory, &bench->error), bench->error);
+    assert_ok(vm_create(&bench->vm, bench->kvm, memory_file_create(memory, MEMORY_FILE_HUGE, NULL), memory, &bench->error), bench->error);
     add_devices(bench);
     assert_ok(vcpu_prepare_cpuid(&bench->vm, &cpuid, &bench->error), bench->error);
     for (unsigned i = 0; i < num_vcpus; i++)
@@ -238,7 +238,7 @@ static void test_memory_file(void **state)
     int fd;
 
     (void)state;
-    fd = memory_file_create(SIZE, &error);
+    fd = memory_file_create(SIZE, MEMORY_FILE_HUGE, &error);
     assert_ok(fd, error);
     assert_int_equal(fstat(fd, &st), 0);
     assert_int_equal(st.st_size, SIZE);

@@ -9,7 +9,7 @@ import os
 import re
 import threading
 
-from harness import children, equal, expect, kill, only, test
+from harness import children, equal, expect, kill, on_host, only, test
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MARKER = "ESCAPED"
@@ -27,10 +27,10 @@ def attempts(command):
     return dict(line.rsplit(": ", 1) for line in lines if ": " in line)
 
 
-def results(t):
+def results(t, *prefix):
     attack = os.path.join(t.build, "tests/vm/attack")
     with lock:
-        return attempts(tuple(t.command("--rootfs", "host", "--log-level", "debug", "--kernel", attack, "true")))
+        return attempts((*prefix, *t.command("--rootfs", "host", "--log-level", "debug", "--kernel", attack, "true")))
 
 
 def attempt(name):
@@ -54,6 +54,15 @@ def a_kernel_has_the_descriptors_of_its_devices_and_no_others(t):
     equal(int(results(t)["attempts"]), len(names))
     # Beside the memory: standard streams, and the devices' sockets: root, vsock, entropy, balloon.
     equal(results(t)["descriptors"], "0 1 2 4 5 6 7")
+
+
+@test
+@only("uml")
+def a_kernel_cannot_do_more_with_its_memory_in_huge_pages(t):
+    small = results(t, *on_host(t, True))
+    huge = results(t, *on_host(t, False))
+    equal(huge, small)
+    equal({huge[name] for name in names}, {"refused"})
 
 
 def hostile(t, what, *options, status=0):

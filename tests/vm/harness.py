@@ -242,5 +242,29 @@ def memory_of(pid):
     return ours, guest
 
 
-# The files that hold guest memory, as the kernel names them: kvm's has no name, or is a memfd, as qemu's and uml's.
-GUEST_MEMORY = " /#", "memfd:guest memory", "memfd:memory-backend-memfd"
+# The files that hold guest memory, as the kernel names them: with huge pages, where qemu's alone has a name, and with small ones.
+GUEST_MEMORY = " /#", " /memory/guest", "memfd:guest memory", "memfd:memory-backend-memfd"
+
+
+def has_huge_pages(pid):
+    """Whether guest memory is mapped with huge pages by the process pid or one below it. Only for root."""
+    for process in children(pid):
+        with open(f"/proc/{process}/smaps", encoding="utf-8") as file:
+            for line in file:
+                word = line.split(maxsplit=1)[0]
+                if not word.endswith(":"):
+                    is_guest = any(file in line for file in GUEST_MEMORY)
+                elif word == "ShmemPmdMapped:" and is_guest and int(line.split()[1]) > 0:
+                    return True
+    return False
+
+
+def on_host(t, reports):
+    """The beginning of a command that runs the rest on a host that reports its free pages to a hypervisor, or on one that does not: its /sys
+    has one balloon, with the feature or without. Only for root."""
+    need_root()
+    balloon = t.path("balloon-that-reports" if reports else "balloon")
+    os.makedirs(os.path.join(balloon, "drivers/virtio_balloon/virtio7"))
+    with open(os.path.join(balloon, "drivers/virtio_balloon/virtio7/features"), "w", encoding="ascii") as file:
+        file.write(f"01000{int(reports)}".ljust(64, "0") + "\n")
+    return ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /sys/bus/virtio && exec "$@"', balloon]

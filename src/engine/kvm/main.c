@@ -11,10 +11,10 @@
 #include "engine/kvm/device.h"
 #include "engine/kvm/kernel.h"
 #include "engine/kvm/machine.h"
-#include "engine/kvm/memory_file.h"
 #include "engine/kvm/probe.h"
 #include "engine/kvm/setup.h"
 #include "engine/kvm/vcpu.h"
+#include "engine/memory_file.h"
 #include "util/cell.h"
 #include "util/cleanup.h"
 
@@ -67,8 +67,8 @@ static uint64_t memory_size(void)
 
 static int enter_cell(msb_error **err)
 {
-    /* Mounts, which nothing may afterwards. */
-    self.memory = memory_file_create(memory_size(), err);
+    /* Mounts, which nothing may afterwards. Huge pages in any case: a small one's first touch leaves the guest. */
+    self.memory = memory_file_create(memory_size(), MEMORY_FILE_HUGE, err);
     if (self.memory < 0)
         return -1;
     /* Nothing is opened by name any more: the root is empty. */

@@ -45,7 +45,7 @@ static bool without_acpi(const struct engine_vm *vm)
     return vm->acpi_optional && vm->num_vcpus <= TABLE_VCPUS_MAX;
 }
 
-static void add_machine(struct arguments *a, const struct engine_vm *vm)
+static void add_machine(struct arguments *a, const struct engine_vm *vm, bool has_memory)
 {
     add(a, "-nodefaults");
     add(a, "-no-user-config");
@@ -68,7 +68,13 @@ static void add_machine(struct arguments *a, const struct engine_vm *vm)
     add(a, "-m");
     add(a, "%uM", vm->memory_mib);
     add(a, "-object");
-    add(a, "memory-backend-memfd,id=memory,size=%uM,share=on", vm->memory_mib);
+    /* Huge pages are mapped as such only where the mapping begins with one. */
+    if (has_memory)
+        add(a,
+            "memory-backend-file,id=memory,mem-path=/" QEMU_MEMORY_DIRECTORY "/" QEMU_MEMORY_FILE ",align=2M,size=%uM,share=on",
+            vm->memory_mib);
+    else
+        add(a, "memory-backend-memfd,id=memory,size=%uM,share=on", vm->memory_mib);
     add(a, "-global");
     add(a, "virtio-mmio.force-legacy=false");
 }
@@ -145,13 +151,13 @@ static void add_kernel(struct arguments *a, const struct engine_vm *vm, unsigned
         vm->num_vcpus == 1 ? "noreplace-smp" : "", vm->extra_args ? vm->extra_args : "");
 }
 
-char **qemu_arguments(const char *program, const struct engine_vm *vm, unsigned tsc_khz, msb_error **err)
+char **qemu_arguments(const char *program, const struct engine_vm *vm, bool has_memory, unsigned tsc_khz, msb_error **err)
 {
     struct arguments a = { .list = calloc(ARGUMENTS_MAX, sizeof(char *)) };
 
     a.failed = !a.list;
     add(&a, "%s", program);
-    add_machine(&a, vm);
+    add_machine(&a, vm, has_memory);
     add_console(&a, vm);
     for (size_t i = 0; i < vm->num_devices; i++)
         add_device(&a, &vm->devices[i], i);

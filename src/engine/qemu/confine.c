@@ -2,8 +2,8 @@
 /*
  * What QEMU may ask of the host. The table has to hold from before its execution, so that it includes what the dynamic linker and
  * the start of QEMU need. It is short on what could reach beyond the process: no socket leads out of its empty network namespace, no
- * process is made, nothing is renamed, removed, mounted or traced, and files can be opened for reading only, in a root that has
- * nothing but QEMU's own.
+ * process is made, nothing is renamed, removed, mounted or traced, and files can be opened in a read-only root that has nothing but QEMU's
+ * own, with guest memory as the one file that can be written.
  */
 #include "engine/qemu/arguments.h"
 #include "util/cell.h"
@@ -27,8 +27,8 @@ static const struct cell_syscall allowed[] = {
     CELL_ALLOW(set_robust_list),
     CELL_ALLOW(rseq),
     { SCMP_SYS(openat), 2, O_ACCMODE, O_RDONLY, 0 },
+    { SCMP_SYS(openat), 2, O_ACCMODE, O_RDWR, 0 }, /* guest memory; all else in its root is read-only */
     { SCMP_SYS(openat), 2, O_ACCMODE, O_WRONLY, EACCES },
-    { SCMP_SYS(openat), 2, O_ACCMODE, O_RDWR, EACCES },
     CELL_ALLOW(read),
     CELL_ALLOW(pread64),
     CELL_ALLOW(lseek),

@@ -12,6 +12,7 @@
  * QEMU), the host's is measured here, and the guest's kernel is told.
  */
 #include "engine/engine.h"
+#include "engine/memory_file.h"
 #include "engine/qemu/arguments.h"
 #include "util/cell.h"
 #include "util/cleanup.h"
@@ -127,6 +128,7 @@ static int enter_cell(const struct engine_vm *vm, msb_error **err)
     show(mounts, "/usr/share/seabios");
     mounts->list[mounts->num++] = (struct cell_mount){ .source = vm->kernel, .target = "kernel", .read_only = true };
     mounts->list[mounts->num++] = (struct cell_mount){ .target = "initrd", .content = vm->initrd };
+    mounts->list[mounts->num++] = (struct cell_mount){ .target = QEMU_MEMORY_DIRECTORY };
     result = cell_mounts(mounts->list, mounts->num, err);
     free(mounts);
     return result;
@@ -148,12 +150,18 @@ static int qemu_run(const struct engine_vm *vm, msb_error **err)
 {
     /* One heap, that grows in large steps: a heap of its own for the thread of the vCPUs grew by 800 calls of mprotect() in a start. */
     char *const environment[] = { (char *)"MALLOC_ARENA_MAX=1", (char *)"MALLOC_TOP_PAD_=4194304", NULL };
+    bool huge = memory_file_wants_huge();
+    int has_memory = 0;
     char **argv;
 
     /* The cell's user differs from the monitor's when that is root's. */
     if (enter_cell(vm, err) < 0 || cell_die_with(vm->report, err) < 0)
         return -1;
-    argv = qemu_arguments(program, vm, tsc_khz(), err);
+    if (huge)
+        has_memory = memory_file_mount((uint64_t)vm->memory_mib << 20, "/" QEMU_MEMORY_DIRECTORY, QEMU_MEMORY_FILE, err);
+    if (has_memory < 0)
+        return -1;
+    argv = qemu_arguments(program, vm, has_memory > 0, tsc_khz(), err);
     if (!argv)
         return -1;
     if (fcntl(vm->report, F_SETFD, FD_CLOEXEC) < 0 || fcntl(vm->initrd, F_SETFD, FD_CLOEXEC) < 0)

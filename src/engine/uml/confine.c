@@ -6,7 +6,7 @@
  *
  * Processes can be made, but only in the namespaces that they are in; traced, but in this pid namespace there are only our own;
  * files opened, but for reading, in a read-only root of two. No sockets are made, nothing is executed but the kernel itself, and
- * there is nothing in that root to execute. Memory is the guest's, a sealed memfd that it was started with; beside
+ * there is nothing in that root to execute. Memory is the guest's, a file of a fixed size that it was started with; beside
  * it a process can have as much as the limits below say, and none that it would share without a file.
  */
 #include "engine/uml/confine.h"
@@ -68,7 +68,7 @@ static const struct cell_syscall allowed[] = {
     CELL_ALLOW(close),
     ALLOW_IF(close_range, 2, ~0UL, 0), /* process 1, which only waits; not to have a table of its own */
 
-    /* Guest memory: one memfd, mapped by the kernel and by each of its processes at the guest's addresses; and private memory, which
+    /* Guest memory: one file, mapped by the kernel and by each of its processes at the guest's addresses; and private memory, which
        RLIMIT_DATA bounds. Not memory that is shared without a file, nor huge pages. */
     CELL_ALLOW(fsync), /* after the stub's code was written to it */
     ALLOW_IF(mmap, 3, MEMORY_KINDS, MAP_SHARED),

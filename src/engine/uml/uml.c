@@ -12,10 +12,11 @@
  * The kernel is executed by a descriptor that is closed with that, and no name leads to it: there is nothing in the cell that could
  * be executed again, which would give the new program descriptors of its own.
  *
- * The devices are sockets that it inherits, and its memory a memfd that it inherits (kernel/patches: virtio_uml takes "fdN", and
- * memory=fdN is an argument), as large as the guest's memory and sealed, so that it cannot make itself more.
+ * The devices are sockets that it inherits, and its memory a file that it inherits (kernel/patches: virtio_uml takes "fdN", and
+ * memory=fdN is an argument), of the size of the guest's memory, which nobody can change, so that it cannot make itself more.
  */
 #include "engine/engine.h"
+#include "engine/memory_file.h"
 #include "engine/uml/confine.h"
 #include "util/cell.h"
 
@@ -96,22 +97,6 @@ static int enter_cell(const struct engine_vm *vm, msb_error **err)
 }
 
 /* ---- The command line ---------------------------------------------------------------------------------------------------------- */
-
-/* The guest's memory: a file of a size that nobody can change, and that nobody can execute. */
-static int make_memory(const struct engine_vm *vm, msb_error **err)
-{
-    int fd = memfd_create("guest memory", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-
-    if (fd < 0)
-        return fail_errno(err, "make the guest's memory");
-    if (ftruncate(fd, (off_t)vm->memory_mib << 20) < 0 || fchmod(fd, 0600) < 0 ||
-        fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0) {
-        fail_errno(err, "give the guest's memory its %u MiB", vm->memory_mib);
-        close(fd);
-        return -1;
-    }
-    return fd;
-}
 
 struct arguments {
     char text[ARGUMENTS_MAX][ARGUMENT_SIZE];
@@ -223,6 +208,7 @@ static int be_the_first_to_go(msb_error **err)
 static int uml_run(const struct engine_vm *vm, msb_error **err)
 {
     struct arguments *arguments = calloc(1, sizeof(*arguments));
+    unsigned pages = memory_file_wants_huge() ? MEMORY_FILE_HUGE : 0;
     int memory, program;
 
     if (!arguments)
@@ -232,12 +218,12 @@ static int uml_run(const struct engine_vm *vm, msb_error **err)
     program = open(vm->kernel, O_PATH | O_CLOEXEC);
     if (program < 0)
         return fail_errno(err, "open the guest kernel `%s`", vm->kernel);
-    memory = make_memory(vm, err);
-    if (memory < 0)
+    if (enter_cell(vm, err) < 0 || cell_die_with(vm->report, err) < 0)
+        return -1;
+    memory = memory_file_create((uint64_t)vm->memory_mib << 20, pages | MEMORY_FILE_EXECUTABLE, err);
+    if (memory < 0 || place_descriptors(vm, memory, err) < 0)
         return -1;
     add_all(arguments, vm, memory);
-    if (enter_cell(vm, err) < 0 || cell_die_with(vm->report, err) < 0 || place_descriptors(vm, memory, err) < 0)
-        return -1;
     /* The kernel wants its fixed addresses free of randomized mappings (ld.so's and the vDSO's), and would execute itself again. */
     if (personality(ADDR_NO_RANDOMIZE) < 0)
         return fail_errno(err, "turn off address space randomization");
