@@ -70,6 +70,7 @@ static const struct cell_syscall allowed[] = {
 
     /* Guest memory: one file, mapped by the kernel and by each of its processes at the guest's addresses; and private memory, which
        RLIMIT_DATA bounds. Not memory that is shared without a file, nor huge pages. */
+    CELL_ALLOW(pwritev), /* zeros, where the host has given no memory yet; within the file's size */
     CELL_ALLOW(fsync), /* after the stub's code was written to it */
     ALLOW_IF(mmap, 3, MEMORY_KINDS, MAP_SHARED),
     ALLOW_IF(mmap, 3, MEMORY_KINDS, MAP_ANONYMOUS),
@@ -79,7 +80,7 @@ static const struct cell_syscall allowed[] = {
     CELL_ALLOW(mremap),
     CELL_ALLOW(madvise), /* gives pages back that the guest freed */
 
-    /* A process for each address space of the guest, threads of its own for waiting and for memory, none with new namespaces, and all
+    /* A process for each address space of the guest, threads of its own for waiting, none with new namespaces, and all
        with one table of descriptors. clone3's flags lie in memory, where no filter can look. */
     ALLOW_IF(clone, 0, NAMESPACES | CLONE_FILES, CLONE_FILES),
     REFUSE(clone3, ENOSYS),
