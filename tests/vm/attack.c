@@ -273,6 +273,17 @@ static int write_beyond_memory_file(void)
     return end > 0 && write(fd, "x", 1) == 1 ? 0 : -1;
 }
 
+static int write_behind_memory_file(void)
+{
+    char byte = 'x';
+    struct iovec piece = { &byte, 1 };
+    int fd = memory_file();
+    off_t end = lseek(fd, 0, SEEK_END);
+
+    signal(SIGXFSZ, SIG_IGN);
+    return end > 0 && pwritev(fd, &piece, 1, end + (1 << 20)) == 1 ? 0 : -1;
+}
+
 static int make_memory_file(void)
 {
     return memfd_create("another", 0);
@@ -636,6 +647,7 @@ static const struct attempt {
     { "raise a limit", raise_limit },
     { "grow the memory file", grow_memory_file },
     { "write beyond the memory file", write_beyond_memory_file },
+    { "write far behind the memory file", write_behind_memory_file },
     { "make another memory file", make_memory_file },
     { "share memory without a file", share_memory },
     { "use huge pages", use_huge_pages },
