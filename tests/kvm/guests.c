@@ -5,8 +5,8 @@
  */
 #include "engine/kvm/acpi.h"
 #include "engine/kvm/machine.h"
-#include "engine/memory_file.h"
 #include "engine/kvm/vcpu.h"
+#include "engine/memory_file.h"
 #include "guest.h"
 #include "util/cleanup.h"
 
@@ -125,7 +125,8 @@ static void bench_create(struct bench *bench, uint64_t memory, unsigned num_vcpu
     bench->kick = make_event();
     bench->acknowledge = make_event();
     bench->interrupt = make_event();
-    assert_ok(vm_create(&bench->vm, bench->kvm, memory_file_create(memory, MEMORY_FILE_HUGE, NULL), memory, &bench->error), bench->error);
+    assert_ok(vm_create(&bench->vm, bench->kvm, memory_file_create(memory, MEMORY_FILE_HUGE, NULL), memory, &bench->error),
+              bench->error);
     add_devices(bench);
     assert_ok(vcpu_prepare_cpuid(&bench->vm, &cpuid, &bench->error), bench->error);
     for (unsigned i = 0; i < num_vcpus; i++)

@@ -71,7 +71,7 @@ static const struct cell_syscall allowed[] = {
     /* Guest memory: one file, mapped by the kernel and by each of its processes at the guest's addresses; and private memory, which
        RLIMIT_DATA bounds. Not memory that is shared without a file, nor huge pages. */
     CELL_ALLOW(pwritev), /* zeros, where the host has given no memory yet; within the file's size */
-    CELL_ALLOW(fsync), /* after the stub's code was written to it */
+    CELL_ALLOW(fsync),   /* after the stub's code was written to it */
     ALLOW_IF(mmap, 3, MEMORY_KINDS, MAP_SHARED),
     ALLOW_IF(mmap, 3, MEMORY_KINDS, MAP_ANONYMOUS),
     ALLOW_IF(mmap, 3, MEMORY_KINDS, 0),
