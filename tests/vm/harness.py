@@ -228,16 +228,8 @@ def memory_of(pid):
     for process in [pid, *sorted(children(pid))]:
         with open(f"/proc/{process}/comm", encoding="utf-8") as file:
             name = file.read().strip()
-        own = 0
-        with open(f"/proc/{process}/smaps", encoding="utf-8") as file:
-            for line in file:
-                word = line.split(maxsplit=1)[0]
-                if not word.endswith(":"):
-                    is_guest = any(file in line for file in GUEST_MEMORY)
-                elif word == "Pss:" and is_guest:
-                    guest += int(line.split()[1])
-                elif word == "Pss:":
-                    own += int(line.split()[1])
+        of_guest, own = count_in_smaps(process, "Pss:")
+        guest += of_guest
         ours.append((name, own))
     return ours, guest
 
@@ -246,17 +238,24 @@ def memory_of(pid):
 GUEST_MEMORY = " /#", " /memory/guest", "memfd:guest memory", "memfd:memory-backend-memfd"
 
 
+def count_in_smaps(pid, field):
+    """The KiB of that field in /proc/PID/smaps: of guest memory, and of all else. Only for root."""
+    guest = own = 0
+    with open(f"/proc/{pid}/smaps", encoding="utf-8") as file:
+        for line in file:
+            word = line.split(maxsplit=1)[0]
+            if not word.endswith(":"):
+                is_guest = any(name in line for name in GUEST_MEMORY)
+            elif word == field and is_guest:
+                guest += int(line.split()[1])
+            elif word == field:
+                own += int(line.split()[1])
+    return guest, own
+
+
 def has_huge_pages(pid):
-    """Whether guest memory is mapped with huge pages by the process pid or one below it. Only for root."""
-    for process in children(pid):
-        with open(f"/proc/{process}/smaps", encoding="utf-8") as file:
-            for line in file:
-                word = line.split(maxsplit=1)[0]
-                if not word.endswith(":"):
-                    is_guest = any(file in line for file in GUEST_MEMORY)
-                elif word == "ShmemPmdMapped:" and is_guest and int(line.split()[1]) > 0:
-                    return True
-    return False
+    """Whether guest memory is mapped with huge pages by a process below pid. Only for root."""
+    return any(count_in_smaps(process, "ShmemPmdMapped:")[0] > 0 for process in children(pid))
 
 
 def on_host(t, reports):
