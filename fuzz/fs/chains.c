@@ -7,6 +7,7 @@
 #include "util/cleanup.h"
 #include "virtio/virtqueue.h"
 
+#include <fcntl.h>
 #include <linux/virtio_ring.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,10 +34,12 @@ static struct request request;
 
 static void begin(void)
 {
-    _cleanup_fd_ int fd = memfd_create("fuzz", MFD_CLOEXEC);
+    _cleanup_fd_ int fd = memfd_create("fuzz", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
-    if (ftruncate(fd, MEMORY_SIZE) < 0 || memory_add(&memory, fd, 0, BASE, MEMORY_SIZE, USER, NULL) < 0)
+    if (ftruncate(fd, MEMORY_SIZE) < 0 || fcntl(fd, F_ADD_SEALS, F_SEAL_GROW) < 0 ||
+        memory_add(&memory, fd, 0, BASE, MEMORY_SIZE, USER, NULL) < 0)
         abort();
+    memory_keep_file(&memory, &fd);
     guest = memory_at(&memory, (gpa_t){ BASE }, MEMORY_SIZE);
     fs = served_begin();
 }
@@ -47,6 +50,7 @@ static void serve_chain(const struct chain *chain, size_t *written)
     static const bool no_waits = true;
 
     request.fs = fs;
+    request.memory = &memory;
     request.no_waits = &no_waits;
     request.readable = chain->readable;
     request.writable = chain->writable;
@@ -92,6 +96,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     queue.features = (uint64_t)data[0] << VIRTIO_RING_F_INDIRECT_DESC;
     memset(guest, 0, MEMORY_SIZE);
+    *memory.regions[0].used = 0; /* no page was used before */
     memcpy(guest, data + 1, size - 1 < MEMORY_SIZE ? size - 1 : MEMORY_SIZE);
     if (virtqueue_start(&queue, &layout, 0, NULL) < 0)
         abort();

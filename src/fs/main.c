@@ -94,7 +94,7 @@ static const struct cell_syscall allowed[] = {
     { SCMP_SYS(mknodat), 2, S_IFMT, S_IFCHR, 0 }, /* overlayfs whiteouts; the kernel refuses other devices */
     CELL_ALLOW(preadv2),                          /* read */
     CELL_ALLOW(preadv),                           /* the same, without flags */
-    CELL_ALLOW(pwritev2),                         /* write */
+    CELL_ALLOW(pwritev2),                         /* write; read, to pages of the guest's that were not used before */
     CELL_ALLOW(pwritev),                          /* the same, without flags */
     CELL_ALLOW(fsync),                            /* fsync */
     CELL_ALLOW(fdatasync),                        /* the same */
@@ -308,6 +308,7 @@ static int serve(const struct fs_setup *setup, struct device *device, msb_error 
         .queue_size_max = QUEUE_SIZE_MAX,
         .config = &config,
         .config_size = sizeof(config),
+        .writes_much = true,
         .queue_started = queue_started,
         .queue_stopped = queue_stopped,
     };

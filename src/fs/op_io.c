@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Data: read, write, fsync, fallocate, lseek, copy_file_range, syncfs. Bytes go straight between guest pages and the file.
+ * Data: read, write, fsync, fallocate, lseek, copy_file_range, syncfs. Bytes go straight between guest pages and the file, but for pages
+ * that were not used before: what touching one costs is more than a copy.
  */
 #include "fs/open.h"
 #include "fs/setattr.h"
@@ -24,30 +25,71 @@ static void advance(struct iovec **iov, unsigned *count, size_t bytes)
     }
 }
 
-/* Fills r->part from the file. Less than asked for means the end of the file. Without leave to block only from the page cache. */
+/* How many bytes there is room for, at most max. */
+static size_t iov_bytes(const struct iovec *iov, unsigned count, size_t max)
+{
+    size_t bytes = 0;
+
+    for (unsigned i = 0; i < count && bytes < max; i++)
+        bytes += iov[i].iov_len;
+    return bytes < max ? bytes : max;
+}
+
+/* Reads what is there: how many bytes, 0 at the end of the file, or a negative errno. Without leave to block only from the page cache;
+   what is not there is REQUEST_DEFER. */
+static int read_some(const struct request *r, int fd, const struct iovec *iov, unsigned count, uint64_t offset)
+{
+    const int flags = r->may_block ? 0 : RWF_NOWAIT;
+    ssize_t n = preadv2(fd, iov, (int)count, (off_t)offset, flags);
+
+    if (n < 0 && errno == EOPNOTSUPP && flags) /* this file system cannot tell beforehand */
+        n = preadv2(fd, iov, (int)count, (off_t)offset, 0);
+    if (n < 0 && errno == EAGAIN && flags)
+        return REQUEST_DEFER;
+    return n < 0 ? -errno : (int)n;
+}
+
+/* Fills r->part from the file. Less than asked for means the end of the file. */
 static int read_data(struct request *r, int fd, uint64_t offset, unsigned count)
 {
     struct iovec *iov = r->part;
-    int flags = r->may_block ? 0 : RWF_NOWAIT;
-    size_t done = 0;
+    int done = 0;
 
     while (count) {
-        ssize_t n = preadv2(fd, iov, (int)count, (off_t)(offset + done), flags);
+        int n = read_some(r, fd, iov, count, offset + (size_t)done);
 
-        if (n < 0 && errno == EOPNOTSUPP && flags) {
-            flags = 0; /* this file system cannot tell beforehand */
-            continue;
-        }
-        if (n < 0 && errno == EAGAIN && flags)
-            return REQUEST_DEFER;
         if (n < 0)
-            return -errno;
+            return n;
         if (n == 0)
             break;
-        done += (size_t)n;
+        done += n;
         advance(&iov, &count, (size_t)n);
     }
-    return (int)done;
+    return done;
+}
+
+/* The same for pages that were not used before: that many bytes are read into memory of ours and written to the pages' file, without a
+   fault for each page. */
+static int read_new_data(struct request *r, int fd, uint64_t offset, unsigned count)
+{
+    char buffer[64 << 10];
+    struct iovec *iov = r->part;
+    int done = 0, n = 1;
+
+    while (count && n > 0) {
+        const struct iovec piece = { buffer, iov_bytes(iov, count, sizeof(buffer)) };
+
+        n = read_some(r, fd, &piece, 1, offset + (size_t)done);
+        for (int from = 0; from < n;) {
+            size_t length = (size_t)(n - from) < iov->iov_len ? (size_t)(n - from) : iov->iov_len;
+
+            memory_write(r->memory, iov->iov_base, buffer + from, length);
+            advance(&iov, &count, length);
+            from += (int)length;
+        }
+        done += n;
+    }
+    return n < 0 ? n : done;
 }
 
 int op_read(struct request *r)
@@ -67,7 +109,10 @@ int op_read(struct request *r)
     if (result < 0)
         return result;
     count = request_reply_data(r, in.size);
-    result = read_data(r, data.fd, in.offset, count);
+    if (count && memory_is_unused(r->memory, r->part[0].iov_base))
+        result = read_new_data(r, data.fd, in.offset, count);
+    else
+        result = read_data(r, data.fd, in.offset, count);
     open_data_put(r->fs, &data);
     return result;
 }

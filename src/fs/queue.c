@@ -91,6 +91,7 @@ static struct job *serve(struct queue *queue, struct job *job)
     int result;
 
     r->fs = queue->fs;
+    r->memory = queue->virtqueue->memory;
     r->queue = queue;
     r->no_waits = &queue->ending;
     r->interrupted = false;

@@ -3,8 +3,8 @@
  * One FUSE request: what came, how its arguments are taken, and how it is answered.
  *
  * A request lies in guest memory, which the guest may change at any moment. Headers, arguments and names are copied to locals of
- * ours once, checked there, and never looked at again in the guest's memory. File data is never copied: it goes between the guest's
- * pages and the file by preadv2(2) and pwritev2(2). The reply's header is written last.
+ * ours once, checked there, and never looked at again in the guest's memory. File data goes between the guest's pages and the file by
+ * preadv2(2) and pwritev2(2), without a copy of ours but to pages that are new here (op_io.c). The reply's header is written last.
  */
 #ifndef MSB_FS_REQUEST_H
 #define MSB_FS_REQUEST_H
@@ -13,6 +13,7 @@
 #include "fs/handle.h"
 #include "fs/lock.h"
 #include "fs/node.h"
+#include "virtio/memory.h"
 
 #include <sys/uio.h>
 
@@ -42,6 +43,7 @@ enum {
 
 struct request {
     struct fs *fs;
+    const struct memory *memory;  /* where these buffers lie */
     const struct iovec *readable; /* what the guest sent */
     const struct iovec *writable; /* where the reply goes */
     unsigned num_readable, num_writable;

@@ -4,10 +4,16 @@
  */
 #include "virtio/memory.h"
 
+#include "util/cleanup.h"
+
+#include <fcntl.h>
 #include <inttypes.h>
-#include <stdbool.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 /* Whether [address, address + size) wraps around, or is empty. */
@@ -65,6 +71,8 @@ int memory_add(struct memory *memory, int fd, uint64_t offset, uint64_t guest_ad
         .host = (uint8_t *)mapping + slack,
         .mapping = mapping,
         .mapping_size = size + slack,
+        .file_offset = offset - slack,
+        .file = -1,
     };
     memory->num_regions++;
     return 0;
@@ -72,8 +80,13 @@ int memory_add(struct memory *memory, int fd, uint64_t offset, uint64_t guest_ad
 
 void memory_clear(struct memory *memory)
 {
-    for (unsigned i = 0; i < memory->num_regions; i++)
-        munmap(memory->regions[i].mapping, memory->regions[i].mapping_size);
+    for (unsigned i = 0; i < memory->num_regions; i++) {
+        struct memory_region *region = &memory->regions[i];
+
+        munmap(region->mapping, region->mapping_size);
+        cleanup_fd(&region->file);
+        free(region->used);
+    }
     *memory = (struct memory){ 0 };
 }
 
@@ -107,4 +120,89 @@ void *memory_at_user(const struct memory *memory, uint64_t user_address, size_t 
             return at;
     }
     return NULL;
+}
+
+/* ---- By the file ------------------------------------------------------------------------------------------------------------------- */
+
+enum { PAGE = 4096, BITS = sizeof(unsigned long) * CHAR_BIT };
+
+void memory_keep_file(struct memory *memory, int *fd)
+{
+    struct memory_region *region = &memory->regions[memory->num_regions - 1];
+    int seals = fcntl(*fd, F_GET_SEALS);
+
+    if (seals < 0 || !(seals & F_SEAL_GROW))
+        return;
+    region->used = calloc(region->mapping_size / PAGE / BITS + 1, sizeof(*region->used));
+    if (region->used)
+        region->file = steal_fd(fd);
+}
+
+/* The region that has a file and the page at a pointer, and the page's number in it. */
+static const struct memory_region *find_page(const struct memory *memory, const void *at, size_t *number)
+{
+    for (unsigned i = 0; i < memory->num_regions; i++) {
+        const struct memory_region *region = &memory->regions[i];
+        size_t offset = (size_t)((const uint8_t *)at - (const uint8_t *)region->mapping);
+
+        if (offset < region->mapping_size && region->used) {
+            *number = offset / PAGE;
+            return region;
+        }
+    }
+    return NULL;
+}
+
+static bool is_used(const struct memory_region *region, size_t page)
+{
+    return __atomic_load_n(&region->used[page / BITS], __ATOMIC_RELAXED) >> page % BITS & 1;
+}
+
+bool memory_is_unused(const struct memory *memory, const void *at)
+{
+    size_t page;
+    const struct memory_region *region = find_page(memory, at, &page);
+
+    return region && !is_used(region, page);
+}
+
+/* Writes to pages of one region through its file: how many bytes, or -1. */
+static ssize_t write_file(const struct memory_region *region, size_t page, const void *at, const void *from, size_t size)
+{
+    size_t offset = (size_t)((const uint8_t *)at - (const uint8_t *)region->mapping);
+    const struct iovec bytes = { .iov_base = (void *)from, .iov_len = size };
+    ssize_t n = pwritev2(region->file, &bytes, 1, (off_t)(region->file_offset + offset), 0);
+
+    for (; n > 0 && page * PAGE < offset + (size_t)n; page++)
+        __atomic_fetch_or(&region->used[page / BITS], 1UL << page % BITS, __ATOMIC_RELAXED);
+    return n;
+}
+
+/* How many of size bytes at a pointer lie in pages that are all used, or all not, from that page on. */
+static size_t alike(const struct memory_region *region, size_t page, const void *at, size_t size)
+{
+    const bool used = is_used(region, page);
+    size_t length = PAGE - (uintptr_t)at % PAGE;
+
+    while (length < size && is_used(region, ++page) == used)
+        length += PAGE;
+    return length < size ? length : size;
+}
+
+void memory_write(const struct memory *memory, void *at, const void *from, size_t size)
+{
+    while (size) {
+        size_t page;
+        const struct memory_region *region = find_page(memory, at, &page);
+        size_t length = region ? alike(region, page, at, size) : size;
+        ssize_t n = region && !is_used(region, page) ? write_file(region, page, at, from, length) : -1;
+
+        if (n <= 0)
+            memcpy(at, from, length);
+        else
+            length = (size_t)n;
+        at = (char *)at + length;
+        from = (const char *)from + length;
+        size -= length;
+    }
 }

@@ -256,6 +256,8 @@ static enum outcome set_mem_table(struct vhost_user *vu, struct vhost_user_messa
             memory_clear(&vu->memory);
             return REFUSED;
         }
+        if (vu->device.writes_much)
+            memory_keep_file(&vu->memory, &m->fds[i]);
     }
     return update_all(vu);
 }

@@ -36,6 +36,7 @@ struct vhost_user_device {
     unsigned queue_size_max;
     const void *config; /* the device's configuration space (virtio 1.2, section 5.x.4), for GET_CONFIG; it must stay valid */
     size_t config_size;
+    bool writes_much; /* and by memory_write(), so that the files of guest memory are to be kept */
 
     void (*queue_ready)(void *device, unsigned index, struct virtqueue *queue);
     int (*queue_started)(void *device, unsigned index, struct virtqueue *queue); /* -1: could not, the front-end is told */

@@ -765,6 +765,92 @@ static void listings_do_not_disturb_one_another(void **state)
     free(listings);
 }
 
+/* Page faults of the device's since it began: proc(5), minflt. */
+static unsigned long faults_of(const struct client *c)
+{
+    char path[64];
+    unsigned long faults = 0;
+    FILE *stat;
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)c->process.child.pid);
+    stat = fopen(path, "re");
+    assert_non_null(stat);
+    assert_int_equal(fscanf(stat, "%*d %*s %*c %*d %*d %*d %*d %*d %*u %lu", &faults), 1);
+    fclose(stat);
+    return faults;
+}
+
+enum { SCATTERED = 200, PAGE = 4096 };
+
+/* Reads into pages of which each lies before the one before: how many bytes. */
+static size_t read_scattered(struct client *c, uint64_t node, uint64_t offset, gpa_t pages)
+{
+    struct fuse_in_header header = { .len = sizeof(header) + sizeof(struct fuse_read_in), .opcode = FUSE_READ, .nodeid = node };
+    struct fuse_read_in in = { .offset = offset, .size = SCATTERED * PAGE };
+    struct driver_buffer buffers[3 + SCATTERED] = {
+        { .address = c->request, .length = sizeof(header) },
+        { .address = c->argument, .length = sizeof(in) },
+        { .address = c->header, .length = sizeof(struct fuse_out_header), .writable = true },
+    };
+    struct fuse_out_header out;
+    struct driver_used used;
+
+    for (unsigned i = 0; i < SCATTERED; i++)
+        buffers[3 + i] =
+            (struct driver_buffer){ .address = { pages.value + (SCATTERED - 1 - i) * PAGE }, .length = PAGE, .writable = true };
+    memcpy(driver_at(c->driver, c->request), &header, sizeof(header));
+    memcpy(driver_at(c->driver, c->argument), &in, sizeof(in));
+    assert_true(driver_add(c->queue, buffers, 3 + SCATTERED) >= 0);
+    driver_kick(c->queue);
+    assert_int_equal(driver_wait(c->queue, &used, CLIENT_TIMEOUT_MS), 1);
+    memcpy(&out, driver_at(c->driver, c->header), sizeof(out));
+    assert_int_equal(out.error, 0);
+    assert_int_equal(out.len, used.length);
+    return out.len - sizeof(out);
+}
+
+static void expect_scattered(const struct client *c, gpa_t pages, const char *bytes, size_t size)
+{
+    for (size_t done = 0; done < size; done += PAGE) {
+        gpa_t page = { pages.value + (SCATTERED - 1 - done / PAGE) * PAGE };
+
+        assert_memory_equal(driver_at(c->driver, page), bytes + done, size - done < PAGE ? size - done : PAGE);
+    }
+}
+
+/* The first time a page is written through the guest memory's file, and it is mapped later. */
+static void pages_are_not_touched_the_first_time(void **state)
+{
+    enum { SIZE = (SCATTERED + 3) * PAGE + 77 };
+    struct test *t = *state;
+    struct client *c = &t->client;
+    struct fuse_entry_out f;
+    gpa_t pages = driver_alloc(c->driver, SCATTERED * PAGE, PAGE);
+    char *bytes = malloc(SIZE + 1);
+    unsigned long before;
+
+    assert_non_null(bytes);
+    for (size_t i = 0; i < SIZE; i++)
+        bytes[i] = (char)('a' + i * 7 % 23);
+    bytes[SIZE] = '\0';
+    tree_add_file(&t->tree, "f", bytes);
+    assert_int_equal(client_lookup(c, ROOT_ID, "f", &f), 0);
+    assert_int_equal(client_read(c, f.nodeid, 0, 0, bytes, 1), 1); /* what the first read of all needs */
+    for (unsigned i = 0; i < 3; i++) {
+        size_t offset = 1000 * i, expected = i < 2 ? (size_t)SCATTERED * PAGE : 100000;
+
+        if (i == 2)
+            offset = SIZE - expected;
+        before = faults_of(c);
+        assert_int_equal(read_scattered(c, f.nodeid, offset, pages), expected);
+        /* The second time, its mapping gets those that were written before. */
+        if (i != 1 && faults_of(c) - before >= SCATTERED / 2)
+            fail_msg("%lu page faults for reading %d pages", faults_of(c) - before, SCATTERED);
+        expect_scattered(c, pages, bytes + offset, expected);
+    }
+    free(bytes);
+}
+
 static void holes_are_found_and_made(void **state)
 {
     struct test *t = *state;
@@ -887,6 +973,7 @@ int main(void)
         BOTH(a_temporary_file_is_linked_into_place),
         BOTH(a_directory_is_listed_whole),
         BOTH(listings_do_not_disturb_one_another),
+        BOTH(pages_are_not_touched_the_first_time),
         BOTH(holes_are_found_and_made),
         BOTH(unfinished_requests_are_not_believed),
         BOTH(syncing_and_status_work),

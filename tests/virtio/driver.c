@@ -4,6 +4,7 @@
 #include "util/cleanup.h"
 #include "virtio/vhost_user_message.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <linux/virtio_config.h>
 #include <poll.h>
@@ -62,8 +63,9 @@ static int make_memory(struct driver *driver, size_t size, msb_error **err)
     struct frontend_region region = { .guest_address = DRIVER_MEMORY_BASE, .size = size };
 
     driver->memory_size = size;
-    driver->memory_fd = memfd_create("guest-memory", MFD_CLOEXEC);
-    if (driver->memory_fd < 0 || ftruncate(driver->memory_fd, (off_t)size) < 0)
+    driver->memory_fd = memfd_create("guest-memory", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (driver->memory_fd < 0 || ftruncate(driver->memory_fd, (off_t)size) < 0 ||
+        fcntl(driver->memory_fd, F_ADD_SEALS, F_SEAL_GROW) < 0)
         return fail_errno(err, "make guest memory");
     driver->memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, driver->memory_fd, 0);
     if (driver->memory == MAP_FAILED)

@@ -126,6 +126,91 @@ static void addresses(void **state)
     assert_null(memory_at(&memory, (gpa_t){ 0x100000 }, 1));
 }
 
+/* Whether this process has the page mapped: proc_pid_pagemap(5), bit 63. */
+static bool is_mapped(const void *at)
+{
+    _cleanup_fd_ int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    uint64_t entry;
+
+    assert_int_equal(pread(fd, &entry, sizeof(entry), (off_t)((uintptr_t)at / PAGE * sizeof(entry))), sizeof(entry));
+    return entry >> 63;
+}
+
+/* Memory of eight pages, from a page and 16 bytes on, with seals. */
+static int keep(struct memory *memory, int seals)
+{
+    int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    int kept = dup(fd);
+
+    assert_int_equal(ftruncate(fd, 10 * PAGE), 0);
+    assert_int_equal(memory_add(memory, fd, PAGE + 16, 0x100000, 8 * PAGE, 0, NULL), 0);
+    assert_int_equal(fcntl(fd, F_ADD_SEALS, seals), 0);
+    memory_keep_file(memory, &kept);
+    if (kept >= 0)
+        close(kept);
+    return fd;
+}
+
+static void the_first_write_goes_through_the_file(void **state)
+{
+    struct memory memory = { 0 };
+    _cleanup_fd_ int fd = keep(&memory, F_SEAL_GROW);
+    char *at = memory_at(&memory, (gpa_t){ 0x100000 }, 8 * PAGE);
+    char bytes[4 * PAGE], read[4 * PAGE];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(bytes); i++)
+        bytes[i] = (char)(i * 31 % 251);
+    assert_true(memory_is_unused(&memory, at + PAGE));
+    /* From the middle of a page to the middle of another. */
+    memory_write(&memory, at + PAGE + 100, bytes, 2 * PAGE);
+    assert_false(is_mapped(at + PAGE + 100));
+    assert_false(is_mapped(at + 2 * PAGE));
+    assert_false(is_mapped(at + 3 * PAGE));
+    assert_int_equal(pread(fd, read, 2 * PAGE, 2 * PAGE + 16 + 100), 2 * PAGE);
+    assert_memory_equal(read, bytes, 2 * PAGE);
+    assert_true(memory_is_unused(&memory, at));
+    assert_false(memory_is_unused(&memory, at + PAGE));
+    assert_false(memory_is_unused(&memory, at + 3 * PAGE));
+    assert_true(memory_is_unused(&memory, at + 4 * PAGE));
+
+    /* Three pages that were used lie between two that were not. */
+    memory_write(&memory, at + 100, bytes, 4 * PAGE);
+    assert_false(is_mapped(at + 100));
+    assert_true(is_mapped(at + PAGE));
+    assert_true(is_mapped(at + 3 * PAGE));
+    assert_false(is_mapped(at + 4 * PAGE));
+    assert_int_equal(pread(fd, read, 4 * PAGE, PAGE + 16 + 100), 4 * PAGE);
+    assert_memory_equal(read, bytes, 4 * PAGE);
+    assert_memory_equal(at + 100, bytes, 4 * PAGE);
+
+    /* The last byte, and none behind it. */
+    memory_write(&memory, at + 8 * PAGE - 1, "x", 1);
+    assert_int_equal(pread(fd, read, 2, 9 * PAGE + 16 - 1), 2);
+    assert_memory_equal(read, "x", 2);
+    memory_clear(&memory);
+}
+
+static void what_cannot_be_written_through_the_file_is_copied(void **state)
+{
+    /* A file that could become larger is not kept, and one that refuses writes is no obstacle. */
+    static const int seals[] = { 0, F_SEAL_SHRINK, F_SEAL_GROW | F_SEAL_FUTURE_WRITE };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(seals) / sizeof(seals[0]); i++) {
+        struct memory memory = { 0 };
+        _cleanup_fd_ int fd = keep(&memory, seals[i]);
+        char *at = memory_at(&memory, (gpa_t){ 0x100000 }, 8 * PAGE), read[13];
+
+        assert_int_equal(memory_is_unused(&memory, at), seals[i] & F_SEAL_GROW ? 1 : 0);
+        memory_write(&memory, at + PAGE - 8, "over the edge", 13);
+        assert_true(is_mapped(at + PAGE - 8));
+        assert_int_equal(pread(fd, read, 13, 2 * PAGE + 8), 13);
+        assert_memory_equal(read, "over the edge", 13);
+        memory_clear(&memory);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -133,6 +218,8 @@ int main(void)
         cmocka_unit_test(only_regular_files),
         cmocka_unit_test(at_most_eight),
         cmocka_unit_test(addresses),
+        cmocka_unit_test(the_first_write_goes_through_the_file),
+        cmocka_unit_test(what_cannot_be_written_through_the_file_is_copied),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
