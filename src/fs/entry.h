@@ -11,7 +11,8 @@
 /* How long the guest may believe names and attributes, in seconds. */
 uint64_t cache_seconds(const struct fs *fs);
 
-void entry_fill(const struct fs *fs, const struct node *node, const struct statx *st, const struct owner *owner,
+/* bare: it has no extended attributes that the guest would see. */
+void entry_fill(const struct fs *fs, const struct node *node, const struct statx *st, const struct owner *owner, bool bare,
                 struct fuse_entry_out *entry);
 
 /* Looks name up in a directory, open as dir, and counts the lookup. 0 or a negative errno. */

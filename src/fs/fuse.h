@@ -64,6 +64,10 @@ struct fuse_statx_out {
 };
 #endif
 
+/* In struct fuse_attr's flags, of a new inode: it has no extended attributes, so that the guest need not ask for any until it sets one. Our
+   own kernels' (kernel/patches/0027-fuse-no-xattrs); others take no notice. */
+#define FUSE_ATTR_NO_XATTRS (1U << 31)
+
 _Static_assert(sizeof(struct fuse_statx) == 256 && sizeof(struct fuse_statx_out) == 288, "laid out as in the kernel");
 
 #endif

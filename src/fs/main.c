@@ -77,6 +77,7 @@ static const struct cell_syscall allowed[] = {
     CELL_ALLOW(setxattr),                         /* setxattr */
     CELL_ALLOW(fsetxattr),                        /* the same */
     CELL_ALLOW(listxattr),                        /* listxattr */
+    CELL_ALLOW(llistxattr),                       /* whether a name in a directory has any */
     CELL_ALLOW(flistxattr),                       /* the same */
     CELL_ALLOW(removexattr),                      /* removexattr */
     CELL_ALLOW(fremovexattr),                     /* the same */

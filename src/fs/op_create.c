@@ -64,7 +64,7 @@ static int finish(struct request *r, struct creation *c, int error, struct fuse_
         return error;
     if (c->kept || r->fs->options.guest_is_only_user)
         node_set_owner(r->fs->nodes, *node, &c->owner, c->kept);
-    entry_fill(r->fs, *node, &c->st, &c->owner, entry);
+    entry_fill(r->fs, *node, &c->st, &c->owner, true, entry);
     return 0;
 }
 
@@ -331,6 +331,6 @@ int op_tmpfile(struct request *r)
     }
     if (c.kept || r->fs->options.guest_is_only_user)
         node_set_owner(r->fs->nodes, node, &c.owner, c.kept);
-    entry_fill(r->fs, node, &c.st, &c.owner, &created.entry);
+    entry_fill(r->fs, node, &c.st, &c.owner, true, &created.entry);
     return reply_created(r, node, steal_fd(&fd), in.flags, &created);
 }

@@ -130,12 +130,13 @@ static void fill_plus(struct listing *l, const struct presented *p, const struct
     struct statx st;
     struct owner owner;
     struct node *node;
+    bool bare;
 
     *out = (struct fuse_entry_out){ .attr.ino = e->ino, .attr.mode = DTTOIF(*type) };
     if (is_dots(p->name) || statx_at(l->handle->fd, p->host_name, &st) < 0 || node_found(fs->nodes, &found, &st, &node) < 0)
         return;
-    owner = owner_at(fs, node, l->handle->fd, p->host_name, &st);
-    entry_fill(fs, node, &st, &owner, out);
+    owner = owner_at(fs, node, l->handle->fd, p->host_name, &st, &bare);
+    entry_fill(fs, node, &st, &owner, bare, out);
     *type = IFTODT(owner.mode);
     node_put(fs->nodes, node);
 }

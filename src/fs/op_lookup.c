@@ -17,9 +17,11 @@ uint64_t cache_seconds(const struct fs *fs)
     return fs->options.guest_is_only_user ? CACHE_FOREVER : 0;
 }
 
-void entry_fill(const struct fs *fs, const struct node *node, const struct statx *st, const struct owner *owner,
+void entry_fill(const struct fs *fs, const struct node *node, const struct statx *st, const struct owner *owner, bool bare,
                 struct fuse_entry_out *entry)
 {
+    const bool may_be_opaque = node->type == S_IFDIR && node_in_layer(fs->nodes, node);
+
     *entry = (struct fuse_entry_out){
         .nodeid = node->id,
         .generation = fs->generation,
@@ -27,6 +29,8 @@ void entry_fill(const struct fs *fs, const struct node *node, const struct statx
         .attr_valid = cache_seconds(fs),
     };
     attr_fill(fs, node, st, owner, &entry->attr);
+    if (bare && fs->options.guest_is_only_user && !may_be_opaque)
+        entry->attr.flags = FUSE_ATTR_NO_XATTRS;
 }
 
 int directory_of(const struct request *r, struct node *node, struct file **dir)
@@ -43,6 +47,7 @@ int entry_lookup(struct fs *fs, struct node *parent, const struct file *dir, con
     char marker[NAME_MAX + 1];
     struct statx st;
     struct owner owner;
+    bool bare;
     int error = statx_at(dir->fd, name, &st);
 
     if (error == -ENOENT && node_in_layer(fs->nodes, parent) && whiteout_marker(name, marker)) {
@@ -54,8 +59,8 @@ int entry_lookup(struct fs *fs, struct node *parent, const struct file *dir, con
         error = node_found(fs->nodes, &found, &st, node);
     if (error)
         return error;
-    owner = owner_at(fs, *node, dir->fd, found.name, &st);
-    entry_fill(fs, *node, &st, &owner, entry);
+    owner = owner_at(fs, *node, dir->fd, found.name, &st, &bare);
+    entry_fill(fs, *node, &st, &owner, bare, entry);
     return 0;
 }
 

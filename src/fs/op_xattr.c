@@ -207,6 +207,15 @@ void xattr_drop_capability(struct fs *fs, struct node *node, const struct file *
         remove_from(fs, file, KEPT_PREFIX "security.capability");
 }
 
+bool xattr_list_shows(const char *list, size_t size)
+{
+    bool shows = false;
+
+    for (size_t at = 0; at < size && !shows; at += strnlen(list + at, size - at) + 1)
+        shows = to_guest(list + at) != NULL;
+    return shows;
+}
+
 /* Turns the host's list into the guest's, in place. Returns its size. */
 static size_t translate_list(char *list, size_t size)
 {

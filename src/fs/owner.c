@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fs/owner.h"
 
+#include "fs/xattr.h"
 #include "util/log.h"
 
 #include <fcntl.h>
@@ -187,15 +188,26 @@ static bool known_owner(const struct fs *fs, struct node *node, const struct sta
     return !has_xattr(st->stx_mode);
 }
 
-struct owner owner_at(struct fs *fs, struct node *node, int dir, const char *name, const struct statx *st)
+/* Of a name in the working directory: whether it may have the xattr. A list is as quick to get, and says more. */
+static bool look_at_list(const char *name, bool *bare)
+{
+    char list[1024];
+    ssize_t size = llistxattr(name, list, sizeof(list));
+
+    *bare = size == 0 || (size < 0 && errno == EOPNOTSUPP) || (size > 0 && !xattr_list_shows(list, (size_t)size));
+    return size > 0 || (size < 0 && errno != EOPNOTSUPP);
+}
+
+struct owner owner_at(struct fs *fs, struct node *node, int dir, const char *name, const struct statx *st, bool *bare)
 {
     char text[OWNER_TEXT_MAX];
     struct owner owner;
 
+    *bare = !has_xattr(st->stx_mode);
     if (known_owner(fs, node, st, &owner))
         return owner;
     /* The cheapest way to an xattr of a name in a directory: there is no getxattrat(2) before Linux 6.13. */
-    if (fchdir(dir) == 0)
+    if (fchdir(dir) == 0 && (!fs->options.guest_is_only_user || look_at_list(name, bare)))
         owner = combine(fs, st, text, lgetxattr(name, OWNER_XATTR, text, sizeof(text)));
     node_learn_owner(fs->nodes, node, &owner);
     return owner;

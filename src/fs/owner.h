@@ -33,8 +33,9 @@ struct owner owner_default(const struct fs *fs, const struct statx *st);
 /* The permission bits that a host file gets for what the guest has set: its owner, which is us, can always get at it. */
 uint32_t owner_host_mode(const struct owner *owner, uint32_t host_type);
 
-/* What the guest sees of an inode. st is its status. The first form asks by name in dir, the second by an open descriptor. */
-struct owner owner_at(struct fs *fs, struct node *node, int dir, const char *name, const struct statx *st);
+/* What the guest sees of an inode. st is its status. The first form asks by name in dir, the second by an open descriptor. *bare: it was seen
+   on the way that there is no extended attribute that the guest would see; only where nobody else may give it one. */
+struct owner owner_at(struct fs *fs, struct node *node, int dir, const char *name, const struct statx *st, bool *bare);
 struct owner owner_of_file(struct fs *fs, struct node *node, const struct file *file, const struct statx *st);
 
 /* The same for a node that may not be open; also fills *st. 0 or a negative errno. */

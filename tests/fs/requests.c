@@ -4,10 +4,12 @@
  * shares with the host.
  */
 #include "client.h"
+#include "fs/owner.h"
 #include "tree.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/fs.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,6 +18,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -557,6 +560,68 @@ static void xattrs_keep_to_their_namespaces(void **state)
     assert_int_equal(client_setxattr(c, entry.nodeid, long_name, "1", 1, 0), -ERANGE);
 }
 
+static void set_on_host(const struct test *t, const char *name, const char *xattr, const char *value, size_t size)
+{
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof(path), "%s/%s", t->tree.path, name);
+    if (setxattr(path, xattr, value, size, 0) < 0)
+        fail_msg("setxattr %s of %s: %s", xattr, path, strerror(errno));
+}
+
+static void inodes_without_xattrs_are_told(void **state)
+{
+    struct test *t = *state;
+    struct client *c = &t->client;
+    const uint32_t told = only_user ? FUSE_ATTR_NO_XATTRS : 0;
+    const struct {
+        const char *name, *xattr;
+        uint32_t flags;
+    } cases[] = {
+        { "none", NULL, told },
+        { "user", "user.a", 0 },
+        { "kept", "user.microsandbox.security.capability", 0 },
+        { "owner", OWNER_XATTR, told },
+        { "hidden", "user.microsandbox.nothing.of.the.guest", told },
+    };
+    struct fuse_entry_out entry;
+    uint64_t fh;
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        tree_add_file(&t->tree, cases[i].name, "");
+        if (cases[i].xattr)
+            set_on_host(t, cases[i].name, cases[i].xattr, "", 0);
+        assert_int_equal(client_lookup(c, ROOT_ID, cases[i].name, &entry), 0);
+        if (entry.attr.flags != cases[i].flags)
+            fail_msg("%s: flags %#x", cases[i].name, entry.attr.flags);
+    }
+    /* The owner is still read where there is one among others. */
+    tree_add_file(&t->tree, "both", "");
+    set_on_host(t, "both", "user.a", "value", 5);
+    set_on_host(t, "both", OWNER_XATTR, "7:8:0640", 8);
+    assert_int_equal(client_lookup(c, ROOT_ID, "both", &entry), 0);
+    assert_int_equal(entry.attr.flags, 0);
+    assert_int_equal(entry.attr.uid, 7);
+
+    /* More names than are looked at, of which none is for the guest. */
+    tree_add_file(&t->tree, "many", "");
+    for (int i = 0; i < 20; i++) {
+        char name[128];
+
+        snprintf(name, sizeof(name), "user.microsandbox.%060d", i);
+        set_on_host(t, "many", name, "", 0);
+    }
+    assert_int_equal(client_lookup(c, ROOT_ID, "many", &entry), 0);
+    assert_int_equal(entry.attr.flags, 0);
+
+    assert_int_equal(client_create(c, ROOT_ID, "new", O_RDWR | O_CREAT | O_EXCL, 0644, &entry, &fh), 0);
+    assert_int_equal(entry.attr.flags, told);
+    assert_int_equal(client_mkdir(c, ROOT_ID, "dir", 0755, &entry), 0);
+    assert_int_equal(entry.attr.flags, told);
+    assert_int_equal(client_symlink(c, ROOT_ID, "link", "none", &entry), 0);
+    assert_int_equal(entry.attr.flags, told);
+}
+
 static void renames_are_followed(void **state)
 {
     struct test *t = *state;
@@ -968,6 +1033,7 @@ int main(void)
         BOTH(special_files_are_regular_on_the_host),
         BOTH(a_set_group_id_directory_gives_its_group),
         BOTH(xattrs_keep_to_their_namespaces),
+        BOTH(inodes_without_xattrs_are_told),
         BOTH(renames_are_followed),
         BOTH(hard_links_share_a_node),
         BOTH(a_temporary_file_is_linked_into_place),

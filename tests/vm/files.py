@@ -366,6 +366,50 @@ def writers_do_not_wait_for_a_distrusted_server(t):
     equal(said.split(), [b"100", b"512", b"512", b"0", b"0"])
 
 
+XATTRS = """
+import os
+def xattrs():
+    return sorted((name, xattr, os.getxattr(name, xattr)) for name in ("none", "some", "dir") for xattr in os.listxattr(name))
+def ask(name, xattr):
+    try:
+        return os.getxattr(name, xattr)
+    except OSError as error:
+        return error.errno
+os.chdir("/files")
+print("up", flush=True)
+print(xattrs(), ask("none", "user.late"), ask("none", "security.capability"), ask("none", "system.posix_acl_access"), flush=True)
+input()
+print(ask("none", "user.late"), flush=True)
+os.setxattr("none", "user.first", b"1")
+os.setxattr("dir", "trusted.second", b"2")
+os.removexattr("some", "user.some")
+open("/proc/sys/vm/drop_caches", "w").write("3")
+print(xattrs())
+"""
+
+
+@test
+@only("uml")
+def xattrs_are_asked_for_where_there_are_some(t):
+    """What has none when it is looked up gets them from the guest alone."""
+    os.makedirs(t.path("layer/files/dir"))
+    os.mkdir(t.path("upper"))
+    for name in "none", "some":
+        with open(t.path(f"layer/files/{name}"), "w", encoding="ascii"):
+            pass
+    os.setxattr(t.path("layer/files/some"), "user.some", b"0")
+    root = ["--layer", work.make_host_like_root(t), "--layer", t.path("layer"), *work.USR]
+    for options in root, [*root, "--upper", t.path("upper")]:
+        with t.running(*options, "--", "python3", "-c", XATTRS) as process:
+            equal(process.stdout.readline(), b"[('some', 'user.some', b'0')] 61 61 95\n")
+            os.setxattr(t.path("layer/files/none"), "user.late", b"not asked for")
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+            equal(process.stdout.readline(), b"61\n")
+            equal(process.stdout.readline(), b"[('dir', 'trusted.second', b'2'), ('none', 'user.first', b'1')]\n")
+        os.removexattr(t.path("layer/files/none"), "user.late")
+
+
 @test
 def as_many_layers_as_there_may_be(t):
     """128 layers: later ones on top, whiteouts of unpacked images in between, none of them written."""
