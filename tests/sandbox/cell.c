@@ -394,14 +394,25 @@ static __attribute__((unused)) int other_argument(void *data)
     return 0;
 }
 
-static int other_architecture(void *data)
+static int call_of_i386(void *data)
 {
     long result;
 
     (void)data;
-    confine();
-    __asm__ volatile("int $0x80" : "=a"(result) : "a"(20L) : "memory"); /* i386's getpid */
+    __asm__ volatile("int $0x80" : "=a"(result) : "a"(20L) : "memory"); /* getpid */
     return 0;
+}
+
+static int other_architecture(void *data)
+{
+    confine();
+    return call_of_i386(data);
+}
+
+/* A host without IA-32 emulation takes it for a fault of the program's, whoever makes it. */
+static bool host_has_i386(void)
+{
+    return run_child(call_of_i386, NULL, SPAWN_CALLER).status.si_status != SIGSEGV;
 }
 
 static void test_calls(void **state)
@@ -412,7 +423,8 @@ static void test_calls(void **state)
 #ifndef __SANITIZE_ADDRESS__ /* whose runtime calls prctl with arguments of its own */
     assert_killed(other_argument, NULL);
 #endif
-    assert_killed(other_architecture, NULL);
+    if (host_has_i386())
+        assert_killed(other_architecture, NULL);
 }
 
 /* What capabilities would allow fails even where seccomp lets the call through. */
