@@ -217,11 +217,13 @@ static void oci_whiteouts_look_like_overlayfs_ones(void **state)
     assert_int_equal(type, S_IFREG >> 12);
     assert_false(lists(&c, layer.nodeid, ".wh.gone", &type));
     assert_int_equal(client_lookup(&c, layer.nodeid, "opaque", &entry), 0);
+    assert_int_equal(entry.attr.flags & FUSE_ATTR_NO_XATTRS, 0);
     assert_int_equal(client_getxattr(&c, entry.nodeid, "trusted.overlay.opaque", value, sizeof(value)), 1);
     assert_int_equal(value[0], 'y');
     assert_int_equal(client_listxattr(&c, entry.nodeid, list, sizeof(list)), sizeof("trusted.overlay.opaque"));
     assert_false(lists(&c, entry.nodeid, ".wh..wh..opq", &type));
     assert_int_equal(client_lookup(&c, layer.nodeid, "replaced", &entry), 0);
+    assert_int_equal(entry.attr.flags & FUSE_ATTR_NO_XATTRS, 0);
     assert_int_equal(client_getxattr(&c, entry.nodeid, "trusted.overlay.opaque", value, sizeof(value)), 1);
     assert_int_equal(client_lookup(&c, layer.nodeid, "plain", &entry), 0);
     assert_int_equal(client_getxattr(&c, entry.nodeid, "trusted.overlay.opaque", value, sizeof(value)), -ENODATA);
