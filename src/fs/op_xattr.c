@@ -207,17 +207,7 @@ void xattr_drop_capability(struct fs *fs, struct node *node, const struct file *
         remove_from(fs, file, KEPT_PREFIX "security.capability");
 }
 
-bool xattr_list_shows(const char *list, size_t size)
-{
-    bool shows = false;
-
-    for (size_t at = 0; at < size && !shows; at += strnlen(list + at, size - at) + 1)
-        shows = to_guest(list + at) != NULL;
-    return shows;
-}
-
-/* Turns the host's list into the guest's, in place. Returns its size. */
-static size_t translate_list(char *list, size_t size)
+size_t xattr_translate_list(char *list, size_t size)
 {
     size_t kept = 0;
 
@@ -266,7 +256,7 @@ int op_listxattr(struct request *r)
     if (can_have(r->node))
         size = read_list(r, list, FS_XATTR_MAX);
     if (size > 0)
-        size = (ssize_t)translate_list(list, (size_t)size);
+        size = (ssize_t)xattr_translate_list(list, (size_t)size);
     if (size >= 0 && node_in_layer(r->fs->nodes, r->node) && r->node->type == S_IFDIR && whiteout_is_opaque(r->fs, r->node) > 0) {
         memcpy(list + size, OPAQUE_NAME, sizeof(OPAQUE_NAME));
         size += (ssize_t)sizeof(OPAQUE_NAME);

@@ -192,10 +192,14 @@ static bool known_owner(const struct fs *fs, struct node *node, const struct sta
 static bool look_at_list(const char *name, bool *bare)
 {
     char list[1024];
-    ssize_t size = llistxattr(name, list, sizeof(list));
+    ssize_t size = llistxattr(name, list, sizeof(list) - 1);
 
-    *bare = size == 0 || (size < 0 && errno == EOPNOTSUPP) || (size > 0 && !xattr_list_shows(list, (size_t)size));
-    return size > 0 || (size < 0 && errno != EOPNOTSUPP);
+    if (size < 0 && errno == EOPNOTSUPP)
+        size = 0;
+    if (size >= 0)
+        list[size] = '\0';
+    *bare = size >= 0 && xattr_translate_list(list, (size_t)size) == 0;
+    return size != 0;
 }
 
 struct owner owner_at(struct fs *fs, struct node *node, int dir, const char *name, const struct statx *st, bool *bare)

@@ -7,7 +7,7 @@
 /* Removes security.capability, if the file has it. */
 void xattr_drop_capability(struct fs *fs, struct node *node, const struct file *file);
 
-/* Whether any of the host's names in a list as llistxattr(2) gives it is one that the guest would see. */
-bool xattr_list_shows(const char *list, size_t size);
+/* Turns a list of the host's names, as listxattr(2) gives it, into the guest's, in place; a zero is behind its end. Returns its size. */
+size_t xattr_translate_list(char *list, size_t size);
 
 #endif
